@@ -1,0 +1,7 @@
+"""Pytrees of tensors: the one place that touches PyTorch's pytree functions."""
+
+from __future__ import annotations
+
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+__all__ = ["tree_flatten", "tree_leaves", "tree_map", "tree_unflatten"]
