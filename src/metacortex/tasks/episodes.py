@@ -1,0 +1,314 @@
+"""Episodes: few-shot classification tasks drawn from the classes of a split."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metacortex.errors import DataError, SettingsError
+from metacortex.task import Examples, Task
+from metacortex.tasks.random import bits, choose, fold, integers, root_key
+from metacortex.tasks.reading import ExampleReader
+
+if TYPE_CHECKING:
+    from metacortex.data.view import ClassView
+
+__all__ = ["EpisodeSpec", "Episodes"]
+
+Integers = NDArray[np.int64]
+Range = tuple[int, int]
+
+# Streams of random numbers within a task. Their numbers are part of what a task is: never renumber.
+_WAY, _SHOT, _QUERIES, _GROUP, _CLASSES, _MEMBERS = range(6)
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """The size of an episode; each an int, or an inclusive range ``(low, high)`` drawn per task.
+
+    Attributes:
+        way: classes of a task.
+        shot: support examples per class.
+        queries: query examples per class.
+
+    Raises:
+        SettingsError: for anything but positive ints and ordered pairs of them.
+    """
+
+    way: int | Range = 5
+    shot: int | Range = 1
+    queries: int | Range = 15
+
+    def __post_init__(self) -> None:
+        for name in ("way", "shot", "queries"):
+            value = getattr(self, name)
+            pair = (value, value) if _is_int(value) else tuple(value) if isinstance(value, (tuple, list)) else ()
+            if len(pair) != 2 or not all(map(_is_int, pair)) or not 1 <= pair[0] <= pair[1]:
+                raise SettingsError(f"{name}: expected a positive int or a range (low, high) of them, got {value!r}")
+            if not _is_int(value):
+                object.__setattr__(self, name, pair)
+
+    def range_of(self, name: str) -> Range:
+        """``(low, high)`` of ``"way"``, ``"shot"`` or ``"queries"``."""
+        value = getattr(self, name)
+        return (value, value) if _is_int(value) else value
+
+    def __str__(self) -> str:
+        way, shot, queries = (_show(self.range_of(name)) for name in ("way", "shot", "queries"))
+        return f"{way}-way {shot}-shot {queries} queries"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What T tasks consist of: numbers only, nothing read yet. W, M: the largest way and shot + queries."""
+
+    way: Integers  # [T]
+    shot: Integers  # [T]
+    queries: Integers  # [T]
+    classes: Integers  # [T, W] class of the view in each slot
+    members: Integers  # [T, W, M] examples of each class: the shots, then the queries
+
+
+class Episodes:
+    """Few-shot classification tasks, drawn from the classes of a view.
+
+    Task ``i`` is a pure function of ``(seed, split, i)`` and of the view. Its classes are drawn
+    without replacement and put into random slots; in each class ``shot + queries`` examples are
+    drawn without replacement, the first ``shot`` of them are the support. Rows are in class-major
+    order: the shots of slot 0, of slot 1, ...; the queries likewise.
+
+    Within groups (Omniglot's alphabets), first a group is drawn, uniformly over the groups that
+    have at least ``way`` classes (the upper end of a range), whatever their size; then the classes in it.
+
+    Args:
+        view: the classes to draw from.
+        spec: the size of the tasks.
+        seed: any integer.
+        split: name of the split; different splits have unrelated tasks.
+        within_group: draw all classes of a task from one group.
+        dtype: of the inputs, see `ExampleReader`.
+        min_examples: leave out classes with fewer examples than this.
+
+    Raises:
+        DataError: if the view is empty, a class too small, or there are fewer classes (or
+            groups of classes) than a task needs.
+        SettingsError: for a dtype that the store cannot give.
+    """
+
+    def __init__(
+        self,
+        view: ClassView,
+        spec: EpisodeSpec,
+        *,
+        seed: int,
+        split: str,
+        within_group: bool = False,
+        dtype: torch.dtype = torch.float32,
+        min_examples: int | None = None,
+    ) -> None:
+        self.view = view
+        self.spec = spec
+        self.seed = operator.index(seed)
+        self.split = split
+        self.within_group = within_group
+        self._counts = np.asarray(view.counts(), dtype=np.int64)  # [classes of the view]
+        self._names: list[str] = list(view.names)
+        self._ranges = [spec.range_of(name) for name in ("way", "shot", "queries")]
+        usable = self._usable(min_examples)
+        self._order, self._starts, self._sizes = self._pools(usable)
+        self._reader = ExampleReader(view, dtype)
+        self._key = root_key(self.seed, split)
+
+    @property
+    def protocol(self) -> str:
+        """What is drawn, e.g. ``"5-way 1-shot 15 queries, split test"``."""
+        return f"{self.spec}, split {self.split}" + (", classes of one group" if self.within_group else "")
+
+    def task(self, index: int) -> Task:
+        """Draw one task.
+
+        Args:
+            index: which, from 0.
+
+        Returns:
+            A `Task` with inputs ``[W*S, *shape]`` and ``[W*Q, *shape]``, no masks, and
+            ``info = {"index", "classes", "members"}``: the index, the W names of the classes and
+            for each of them which of its examples were drawn (the shots first).
+
+        Raises:
+            DataError: for a negative index.
+        """
+        batch = self.batch([index])
+
+        def first(part: Examples) -> Examples:
+            assert part.classes is not None
+            return Examples(part.inputs[0], part.targets[0], None, part.classes[0])
+
+        return Task(first(batch.support), first(batch.query), info=batch.info[0])
+
+    def batch(self, indices: Sequence[int]) -> Task:
+        """Draw several tasks at once: bit for bit ``stack_tasks([self.task(i) for i in indices])``.
+
+        Args:
+            indices: which, in any order; repetitions are fine.
+
+        Returns:
+            A `Task` with a leading task axis; where the tasks differ in size, padded with zeros
+            and masked. ``info`` is the list of the tasks' infos.
+
+        Raises:
+            DataError: for no index at all, or a negative one.
+        """
+        numbers = _check_indices(indices)
+        plan = self._plan(numbers)
+        slots = np.arange(plan.way.max())
+        classes = torch.from_numpy(slots < plan.way[:, None])  # [T, W]
+        support = self._examples(plan, np.zeros_like(plan.shot), plan.shot, classes)
+        query = self._examples(plan, plan.shot, plan.queries, classes.clone())
+        return Task(support, query, info=self._infos(numbers, plan))
+
+    def batches(self, count: int, size: int, start: int = 0) -> Iterator[Task]:
+        """The tasks ``start .. start+count-1`` in order, in batches of ``size`` (the last may be smaller)."""
+        for first in range(start, start + count, size):
+            yield self.batch(range(first, min(first + size, start + count)))
+
+    def fingerprint(self, count: int = 1000) -> str:
+        """SHA-256 over the tasks ``0 .. count-1``: their sizes, classes, rotations and members.
+
+        Two sources with the same store and the same fingerprint give the same tasks.
+        """
+        digest = hashlib.sha256()
+        index, turns = np.asarray(self.view.index), np.asarray(self.view.rotation)
+        for first in range(0, count, 256):
+            plan = self._plan(np.arange(first, min(first + 256, count)))
+            for t, (way, shot, queries) in enumerate(zip(plan.way, plan.shot, plan.queries, strict=True)):
+                classes = plan.classes[t, :way]
+                members = plan.members[t, :way, : shot + queries]
+                for part in ((way, shot, queries), index[classes], turns[classes], members):
+                    digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
+        return digest.hexdigest()
+
+    def _plan(self, indices: Integers) -> _Plan:
+        """Sizes, classes and members; every draw is the beginning of the longest one, so no task sees another."""
+        keys = fold(self._key, indices)  # [T]
+        way, shot, queries = (
+            low + integers(bits(fold(keys, stream), 1)[:, 0], high - low + 1)
+            for stream, (low, high) in zip((_WAY, _SHOT, _QUERIES), self._ranges, strict=True)
+        )
+        pool = integers(bits(fold(keys, _GROUP), 1)[:, 0], len(self._sizes))  # [T]
+        slots = np.arange(way.max())
+        drawn = choose(fold(keys, _CLASSES), self._sizes[pool], len(slots))  # [T, W]
+        classes = self._order[self._starts[pool][:, None] + drawn]  # [T, W]
+        member_keys = fold(fold(keys, _MEMBERS)[:, None], slots)  # [T, W]
+        members = choose(member_keys.ravel(), self._counts[classes].ravel(), int((shot + queries).max()))
+        return _Plan(way, shot, queries, classes, members.reshape(*classes.shape, -1))
+
+    def _examples(self, plan: _Plan, begin: Integers, length: Integers, classes: Tensor) -> Examples:
+        """The rows ``begin .. begin+length`` of each class of each task, packed to the left of ``[T, N]``."""
+        column = np.arange(plan.members.shape[2]) - begin[:, None]  # [T, M]
+        wanted = (column >= 0) & (column < length[:, None])
+        taken = classes.numpy()[:, :, None] & wanted[:, None, :]  # [T, W, M]
+        tasks, slots, columns = np.nonzero(taken)  # in class-major order within each task
+        inputs = self._reader.read(plan.classes[tasks, slots], plan.members[tasks, slots, columns])
+        targets = torch.from_numpy(slots)
+        rows = plan.way * length  # [T]
+        if (rows == rows[0]).all():
+            shape = (len(rows), int(rows[0]))
+            return Examples(inputs.reshape(*shape, *inputs.shape[1:]), targets.reshape(shape), None, classes)
+        mask = torch.from_numpy(np.arange(rows.max()) < rows[:, None])  # [T, N]
+        return Examples(_scatter(inputs, mask), _scatter(targets, mask), mask, classes)
+
+    def _infos(self, indices: Integers, plan: _Plan) -> list[dict[str, Any]]:
+        per_class = plan.shot + plan.queries
+        return [
+            {
+                "index": int(index),
+                "classes": [self._names[c] for c in plan.classes[t, : plan.way[t]]],
+                "members": plan.members[t, : plan.way[t], : per_class[t]].tolist(),
+            }
+            for t, index in enumerate(indices)
+        ]
+
+    def _usable(self, min_examples: int | None) -> Integers:
+        """The classes to draw from; an error if one of them is too small for a task."""
+        if not len(self._counts):
+            raise DataError(
+                f"split '{self.split}' of '{self.view.store.name}' has no classes: no task can be drawn from it"
+            )
+        usable = np.flatnonzero(self._counts >= (min_examples or 0))
+        if not len(usable):
+            raise DataError(
+                f"no class of split '{self.split}' has min_examples={min_examples} examples, "
+                f"the largest has {self._counts.max()}: lower min_examples"
+            )
+        shot, queries = self._ranges[1][1], self._ranges[2][1]
+        short = usable[self._counts[usable] < shot + queries]
+        if len(short):
+            smallest = short[np.argmin(self._counts[short])]
+            others = f" (so have {len(short) - 1} other classes too few)" if len(short) > 1 else ""
+            raise DataError(
+                f"class '{self._names[smallest]}' has {_plural(int(self._counts[smallest]))}, "
+                f"a {shot}-shot task with {queries} queries needs {shot + queries}{others}: "
+                f"lower shot or queries, or drop such classes with min_examples={shot + queries}"
+            )
+        return usable
+
+    def _pools(self, usable: Integers) -> tuple[Integers, Integers, Integers]:
+        """What a task's classes are drawn from: classes grouped by pool, where each pool begins, its size."""
+        way = self._ranges[0][1]
+        if not self.within_group:
+            if way > len(usable):
+                raise DataError(
+                    f"a {way}-way task needs {way} classes, split '{self.split}' has {len(usable)} "
+                    f"with enough examples: lower way to {len(usable)} or less"
+                )
+            return usable, np.zeros(1, np.int64), np.array([len(usable)])
+        if self.view.group is None:
+            raise DataError(
+                f"within_group=True, but the classes of '{self.view.store.name}' have no groups: set it to False"
+            )
+        group = np.asarray(self.view.group)[usable]
+        order = np.argsort(group, kind="stable")
+        _, starts, sizes = np.unique(group[order], return_index=True, return_counts=True)
+        if sizes.max() < way:
+            raise DataError(
+                f"a {way}-way task within one group needs a group of {way} classes, the largest of "
+                f"split '{self.split}' has {sizes.max()}: lower way to {sizes.max()} or less, or set within_group=False"
+            )
+        return usable[order], starts[sizes >= way], sizes[sizes >= way]
+
+
+def _scatter(rows: Tensor, mask: Tensor) -> Tensor:
+    out = rows.new_zeros(*mask.shape, *rows.shape[1:])
+    out[mask] = rows
+    return out
+
+
+def _check_indices(indices: Sequence[int]) -> Integers:
+    numbers = [operator.index(i) for i in indices]
+    if not numbers:
+        raise DataError("a batch needs at least one task index, got none")
+    if min(numbers) < 0:
+        raise DataError(f"task indices count from 0, got {min(numbers)}")
+    return np.array(numbers, dtype=np.int64)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _show(bounds: Range) -> str:
+    low, high = bounds
+    return f"{low}" if low == high else f"{low}..{high}"
+
+
+def _plural(count: int) -> str:
+    return f"{count} example" if count == 1 else f"{count} examples"
