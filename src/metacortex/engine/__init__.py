@@ -1,1 +1,1 @@
-"""engine"""
+"""How the meta-gradient of a batch of tasks is computed."""

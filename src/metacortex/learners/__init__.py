@@ -1,1 +1,1 @@
-"""learners"""
+"""The learner protocol and the learners, one algorithm to a file."""

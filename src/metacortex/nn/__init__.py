@@ -1,1 +1,1 @@
-"""nn"""
+"""Backbones, heads and normalisation layers; imports nothing else of metacortex but its errors."""

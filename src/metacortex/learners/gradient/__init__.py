@@ -1,1 +1,1 @@
-"""learners/gradient"""
+"""Learners that adapt by gradient descent."""

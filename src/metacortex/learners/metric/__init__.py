@@ -1,1 +1,1 @@
-"""learners/metric"""
+"""Learners that compare queries with embedded support examples."""

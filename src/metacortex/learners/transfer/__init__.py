@@ -1,1 +1,1 @@
-"""learners/transfer"""
+"""Baselines: what meta-learning is measured against."""

@@ -1,0 +1,129 @@
+"""The meta-gradient of a batch of tasks, by one of several strategies.
+
+    dL/dφ = Σ_i dL_i/dφ   (or the mean over the tasks)
+
+``loop`` is the reference: one task after the other, plain and eager. Every other strategy must
+give the same gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from metacortex.errors import LearnerError, unknown_name
+from metacortex.learners.base import Gradients, Learner, Outcome
+from metacortex.nn.norm import fused_kernels
+from metacortex.task import Task, unstack_tasks
+from metacortex.tree import tree_map
+
+__all__ = ["Reduction", "evaluate_tasks", "meta_gradient", "strategy_names"]
+
+Reduction = Literal["mean", "sum"]
+Strategy = Callable[[Learner, Task], tuple[Gradients, Outcome]]
+
+
+def loop(learner: Learner, batch: Task) -> tuple[Gradients, Outcome]:
+    """Sum of the task gradients, one task after the other."""
+    total: Gradients = {}
+    outcomes = []
+    with fused_kernels():
+        for task in unstack_tasks(batch):
+            gradients, outcome = learner.task_gradient(task.without_info())
+            total = gradients if not total else {name: total[name] + g for name, g in gradients.items()}
+            outcomes.append(outcome)
+    return total, tree_map(lambda *xs: torch.stack(xs), outcomes[0], *outcomes[1:])
+
+
+def vectorised(learner: Learner, batch: Task) -> tuple[Gradients, Outcome]:
+    """Sum of the task gradients with `torch.func.vmap` over the tasks."""
+    tasks = batch.without_info()
+    if type(learner).task_gradient is not Learner.task_gradient and not _plain(learner):
+        gradients, outcomes = vmap(learner.task_gradient, randomness="different")(tasks)
+        return {name: g.sum(0) for name, g in gradients.items()}, outcomes
+
+    def total(phi: dict[str, Tensor]) -> tuple[Tensor, Outcome]:
+        outcomes = vmap(lambda task: learner.call(phi, "loss", task), randomness="different")(tasks)
+        return outcomes.loss.sum(), outcomes
+
+    gradients, outcomes = grad(total, has_aux=True)(learner.meta_parameters())
+    return gradients, tree_map(Tensor.detach, outcomes)
+
+
+def _plain(learner: Learner) -> bool:
+    """Whether the learner's own task gradient is at present that of automatic differentiation."""
+    return bool(getattr(learner, "autograd_gradient", False))
+
+
+_STRATEGIES: dict[str, Strategy] = {"loop": loop, "vmap": vectorised}
+
+
+def strategy_names() -> list[str]:
+    """Names of the strategies, sorted."""
+    return sorted(_STRATEGIES)
+
+
+def meta_gradient(
+    learner: Learner, batch: Task, *, strategy: str = "loop", reduction: Reduction = "mean"
+) -> tuple[Gradients, Outcome]:
+    """dL/dφ over a batch of tasks.
+
+    Args:
+        learner: in training mode for meta-training.
+        batch: tasks stacked along a leading axis ``[T, ...]``, see `metacortex.task.stack_tasks`.
+        strategy: see `strategy_names`.
+        reduction: ``"mean"`` or ``"sum"`` over the tasks, of loss and gradient alike.
+
+    Returns:
+        The gradient by parameter name, and an `Outcome`: ``loss`` reduced; ``prediction`` and
+        ``metrics`` per task ``[T, ...]``; ``buffers`` averaged over the tasks. All detached.
+
+    Raises:
+        SettingsError: for an unknown strategy or reduction.
+        LearnerError: for a learner without parameters to learn.
+    """
+    if strategy not in _STRATEGIES:
+        raise unknown_name("strategy", strategy, _STRATEGIES)
+    if reduction not in ("mean", "sum"):
+        raise unknown_name("reduction", reduction, ("mean", "sum"))
+    if not learner.meta_parameters():
+        raise LearnerError(f"learner '{learner.name}' has no parameters to learn")
+    gradients, outcomes = _STRATEGIES[strategy](learner, batch)
+    count = outcomes.loss.shape[0]
+    loss = outcomes.loss.sum()
+    if reduction == "mean":
+        gradients, loss = {name: g / count for name, g in gradients.items()}, loss / count
+    buffers = {name: value.mean(0) for name, value in outcomes.buffers.items()}
+    return gradients, Outcome(loss, outcomes.prediction, buffers, outcomes.metrics)
+
+
+@contextmanager
+def _evaluating(learner: Learner) -> Iterator[None]:
+    training = learner.training
+    learner.eval()
+    try:
+        with torch.no_grad(), fused_kernels():
+            yield
+    finally:
+        learner.train(training)
+
+
+def evaluate_tasks(learner: Learner, batch: Task) -> Outcome:
+    """Adapt to each task and score its queries; no graph is kept, nothing of the learner changes.
+
+    Args:
+        learner: put into evaluation mode for the duration.
+        batch: tasks stacked along a leading axis.
+
+    Returns:
+        An `Outcome` with ``loss``, ``prediction`` and ``metrics`` per task ``[T, ...]``.
+    """
+    with _evaluating(learner):
+        outcomes = [learner.loss(task.without_info()) for task in unstack_tasks(batch)]
+    stacked = tree_map(lambda *xs: torch.stack(xs), outcomes[0], *outcomes[1:])
+    return Outcome(stacked.loss, stacked.prediction, {}, stacked.metrics)

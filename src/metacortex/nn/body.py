@@ -1,0 +1,145 @@
+"""A base model under a norm policy, called with explicit weights and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metacortex.errors import SettingsError
+from metacortex.nn.norm import (
+    BatchNorm,
+    Statistics,
+    StatisticsPass,
+    fused_kernels,
+    running_statistics,
+    statistics_pass,
+    write_out_norms,
+)
+
+__all__ = ["NORM_POLICIES", "Body", "NormPolicy"]
+
+NormPolicy = Literal["query-batch", "support", "running", "per-step"]
+"""Where batch-norm statistics come from.
+
+``query-batch``: always the batch at hand; predictions depend on the other queries (transductive;
+the original MAML). ``support``: those of the support set, also for queries. ``running``: batch
+statistics while meta-training, their running average afterwards. ``per-step``: a running average
+for each inner step (MAML++).
+"""
+
+NORM_POLICIES: tuple[str, ...] = get_args(NormPolicy)
+
+
+class Body(nn.Module):
+    """A base model and its norm policy; pure: no call changes a parameter or a buffer.
+
+    Args:
+        model: any module. It is copied, and stock norm layers are written out in the copy.
+        norm: the policy, see `NormPolicy`.
+        steps: inner steps for which ``per-step`` keeps statistics.
+
+    Raises:
+        SettingsError: for an unknown policy.
+    """
+
+    def __init__(self, model: nn.Module, norm: str = "support", steps: int = 0) -> None:
+        super().__init__()
+        if norm not in NORM_POLICIES:
+            raise SettingsError(f"unknown norm policy '{norm}': expected one of {', '.join(NORM_POLICIES)}")
+        self.model = write_out_norms(model)
+        self.norm, self.steps = norm, steps
+        if norm == "per-step":
+            for key, mean, var in self._layers():
+                self.register_buffer(f"mean_{key}", mean.expand(steps + 1, -1).clone())
+                self.register_buffer(f"var_{key}", var.expand(steps + 1, -1).clone())
+
+    def _layers(self) -> list[tuple[str, Tensor, Tensor]]:
+        # Buffer names may not contain dots.
+        return [(k.replace(".", "_"), m, v) for k, (m, v) in running_statistics(self.model).items()]
+
+    @property
+    def transductive(self) -> bool:
+        """Whether a prediction may depend on the other inputs passed with it."""
+        return self.norm == "query-batch" and any(isinstance(m, BatchNorm) for m in self.model.modules())
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters of the model by name."""
+        return dict(self.model.named_parameters())
+
+    def forward(
+        self, weights: Mapping[str, Tensor], inputs: Any, statistics: Statistics | None = None
+    ) -> tuple[Any, Statistics]:
+        """Call the model with these weights.
+
+        Args:
+            weights: values for all or some of the model's parameters, by name.
+            inputs: what the model takes.
+            statistics: batch-norm statistics to use; those of the batch when ``None``.
+
+        Returns:
+            The model's output and the statistics that its layers took from the batch.
+        """
+        with statistics_pass(statistics) as current:
+            output = functional_call(self.model, dict(weights), (inputs,))
+        return output, current.seen
+
+    def observe(self, weights: Mapping[str, Tensor], inputs: Any) -> tuple[Any, Statistics]:
+        """As a call, with statistics that gradients pass through (for the ``support`` policy)."""
+        with fused_kernels(False):
+            return self(weights, inputs)
+
+    @staticmethod
+    def policy(statistics: Statistics | None) -> AbstractContextManager[StatisticsPass]:
+        """A forward pass of a part of the model with these statistics."""
+        return statistics_pass(statistics)
+
+    def given(self, step: int) -> Statistics | None:
+        """Statistics that the policy prescribes for inner step ``step`` (query pass: the last)."""
+        if self.training or self.norm in ("query-batch", "support"):
+            return None
+        if self.norm == "running":
+            return running_statistics(self.model)
+        row = min(step, self.steps)
+        names = running_statistics(self.model)
+        return {
+            name: (getattr(self, f"mean_{key}")[row], getattr(self, f"var_{key}")[row])
+            for name, (key, _, _) in zip(names, self._layers(), strict=True)
+        }
+
+    def refreshed(self, seen: Mapping[int, Statistics]) -> dict[str, Tensor]:
+        """New values of the statistics buffers after a training pass.
+
+        Args:
+            seen: statistics by inner step; the largest step is the query pass.
+
+        Returns:
+            Buffers of this module by qualified name, empty unless training with a policy that
+            keeps statistics.
+        """
+        if not self.training or self.norm not in ("running", "per-step") or not seen:
+            return {}
+        layers = {m.name: m for m in self.model.modules() if isinstance(m, BatchNorm)}
+        if self.norm == "running":
+            last = seen[max(seen)]
+            pairs = [(f"model.{k}.running_" if k else "model.running_", layers[k], s) for k, s in last.items()]
+            return {
+                prefix + kind: torch.lerp(old, new.detach().to(old.dtype), layer.momentum)
+                for prefix, layer, (mean, var) in pairs
+                for kind, old, new in (("mean", layer.running_mean, mean), ("var", layer.running_var, var))
+            }
+        buffers: dict[str, Tensor] = {}
+        for name, layer in layers.items():
+            key = name.replace(".", "_")
+            for kind, position in (("mean", 0), ("var", 1)):
+                old = getattr(self, f"{kind}_{key}")
+                rows = list(old)
+                for step, statistics in seen.items():
+                    row = min(step, self.steps)
+                    rows[row] = torch.lerp(rows[row], statistics[name][position].detach(), layer.momentum)
+                buffers[f"{kind}_{key}"] = torch.stack(rows)
+        return buffers

@@ -1,0 +1,101 @@
+"""The four-block convolutional network of the few-shot literature."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metacortex.errors import SettingsError
+from metacortex.nn.norm import BatchNorm
+
+__all__ = ["Conv4", "Conv4Settings"]
+
+
+@dataclass(frozen=True)
+class Conv4Settings:
+    """Settings of `Conv4`.
+
+    Attributes:
+        channels: filters of each block.
+        blocks: number of blocks.
+        reduction: ``"pool"`` halves with 2×2 max pooling (prototypical networks), ``"stride"`` with
+            strided convolutions (MAML on Omniglot), about four times cheaper.
+        norm: ``"batch"``, ``"group"`` or ``"none"``.
+    """
+
+    channels: int = 64
+    blocks: int = 4
+    reduction: Literal["pool", "stride"] = "pool"
+    norm: Literal["batch", "group", "none"] = "batch"
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.blocks < 1:
+            raise SettingsError(f"conv4: channels and blocks must be at least 1, got {self.channels}, {self.blocks}")
+
+
+class Conv4(nn.Module):
+    """Blocks of 3×3 convolution, normalisation, ReLU and halving; flattened features out.
+
+    Inputs ``[N, C, H, W']`` floats, output ``[N, features]``. For 28×28 and 64 channels the features
+    are 64 with pooling and 256 with strides.
+
+    Args:
+        input_shape: ``(C, H, W')`` of one image.
+        settings: see `Conv4Settings`.
+
+    Raises:
+        SettingsError: if the image is too small for the number of blocks.
+
+    Example:
+        >>> Conv4((1, 28, 28)).features
+        64
+
+    Reference: Vinyals et al., "Matching Networks for One Shot Learning", 2016, §4.1;
+    strided variant: Finn et al., "Model-Agnostic Meta-Learning", 2017, appendix A.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int], settings: Conv4Settings | None = None) -> None:
+        super().__init__()
+        s = self.settings = settings or Conv4Settings()
+        channels, height, width = input_shape
+        halve = (lambda n: n // 2) if s.reduction == "pool" else (lambda n: math.ceil(n / 2))
+        convolutions, norms = [], []
+        for _ in range(s.blocks):
+            stride = 1 if s.reduction == "pool" else 2
+            # Batch norm subtracts the mean, so a bias before it would have no effect.
+            conv = nn.Conv2d(channels, s.channels, 3, stride, padding=1, bias=s.norm == "none")
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            # Channels-last weights make every activation channels-last: twice as fast on CPUs.
+            conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+            convolutions.append(conv)
+            norms.append(_norm(s))
+            channels, height, width = s.channels, halve(height), halve(width)
+        if height < 1 or width < 1:
+            raise SettingsError(
+                f"conv4: an image of {input_shape[1]}×{input_shape[2]} vanishes after {s.blocks} blocks; "
+                "use fewer blocks or larger images"
+            )
+        self.convolutions, self.norms = nn.ModuleList(convolutions), nn.ModuleList(norms)
+        self.features = channels * height * width
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``[N, C, H, W']`` to ``[N, features]``."""
+        x = images
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = norm(convolution(x))
+            # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
+            x = F.relu(F.max_pool2d(x, 2) if self.settings.reduction == "pool" else x)
+        return x.flatten(1)
+
+
+def _norm(settings: Conv4Settings) -> nn.Module:
+    if settings.norm == "batch":
+        return BatchNorm(settings.channels)
+    if settings.norm == "group":
+        return nn.GroupNorm(math.gcd(8, settings.channels), settings.channels)
+    return nn.Identity()

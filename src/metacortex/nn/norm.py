@@ -1,0 +1,261 @@
+"""Normalisation layers that are right under nested gradients and say where their statistics come from.
+
+PyTorch's fused batch, instance and layer normalisation return silently wrong second-order
+gradients under ``vmap`` (pytorch/functorch issue 534). The layers here are written out in
+elementary operations; where the caller knows that no ``vmap`` is active it may allow the fused
+kernels with `fused_kernels`, which are right and faster there.
+
+A forward pass is told its statistics from outside with `statistics_pass`, so that no layer keeps
+state between passes and no module is switched to another mode.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    "BatchNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "Statistics",
+    "StatisticsPass",
+    "fused_kernels",
+    "running_statistics",
+    "statistics_pass",
+    "write_out_norms",
+]
+
+Statistics = dict[str, tuple[Tensor, Tensor]]
+"""Mean and biased variance, each ``[features]``, by layer name."""
+
+
+@dataclass
+class StatisticsPass:
+    """What the batch-norm layers of one forward pass read and write.
+
+    Attributes:
+        given: statistics to normalise with; a layer that is not named uses those of its batch.
+        seen: filled with the statistics that each layer used.
+    """
+
+    given: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    seen: Statistics = field(default_factory=dict)
+
+
+_current: ContextVar[StatisticsPass | None] = ContextVar("metacortex_statistics", default=None)
+_fused: ContextVar[bool] = ContextVar("metacortex_fused", default=False)
+
+
+@contextmanager
+def statistics_pass(given: Mapping[str, tuple[Tensor, Tensor]] | None = None) -> Iterator[StatisticsPass]:
+    """Run the forward passes inside with the statistics ``given`` and record those used."""
+    current = StatisticsPass(given or {})
+    token = _current.set(current)
+    try:
+        yield current
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def fused_kernels(allowed: bool = True) -> Iterator[None]:
+    """Allow PyTorch's fused kernels inside; only right where no ``vmap`` is active."""
+    token = _fused.set(allowed)
+    try:
+        yield
+    finally:
+        _fused.reset(token)
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    if weight is not None:
+        x = x * weight.reshape(shape)
+    if bias is not None:
+        x = x + bias.reshape(shape)
+    return x
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over every axis but the second, for 2 to 5 dimensional inputs.
+
+    y = (x − E[x]) / √(Var[x] + eps) · weight + bias
+
+    Parameter and buffer names are those of `torch.nn.BatchNorm2d`, so state dictionaries fit.
+    Running statistics are never changed by a forward pass; the caller commits them.
+
+    Args:
+        features: channels ``C`` of inputs ``[N, C, ...]``.
+        eps: added to the variance.
+        momentum: share of the newest batch in the running statistics, 0–1.
+        affine: learn weight and bias.
+
+    Reference: Ioffe and Szegedy, "Batch Normalization", 2015.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
+        super().__init__()
+        self.features, self.eps, self.momentum = features, eps, momentum
+        self.name = ""
+        self.weight = nn.Parameter(torch.ones(features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(features)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+
+    def extra_repr(self) -> str:
+        """The settings, for ``repr``."""
+        return f"{self.features}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[N, C, ...]`` with the statistics of the current pass.
+
+        Outside any pass: statistics of the batch in training mode, else the running ones.
+        """
+        current = _current.get()
+        if current is None:
+            given = None if self.training else (self.running_mean, self.running_var)
+        else:
+            given = current.given.get(self.name)
+        if given is not None:
+            return self._normalise(x, *given)
+        if _fused.get():
+            y, mean, inverse = torch.native_batch_norm(
+                x, self.weight, self.bias, None, None, True, self.momentum, self.eps
+            )
+            if current is not None and x.shape[0]:
+                current.seen[self.name] = (mean.detach(), (inverse.detach() ** -2 - self.eps).clamp_min(0))
+            return y
+        axes = [0, *range(2, x.dim())]
+        mean = x.mean(axes)
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        centred = x - mean.reshape(shape)
+        var = (centred * centred).mean(axes)
+        if current is not None:
+            current.seen[self.name] = (mean, var)
+        return _affine(centred * torch.rsqrt(var + self.eps).reshape(shape), self.weight, self.bias, shape)
+
+    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        scale = torch.rsqrt(var + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = -mean * scale if self.bias is None else self.bias - mean * scale
+        return x * scale.reshape(shape) + shift.reshape(shape)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last dimensions, as `torch.nn.LayerNorm`.
+
+    Args:
+        shape: the trailing shape that is normalised.
+        eps: added to the variance.
+        affine: learn an elementwise weight and bias.
+
+    Reference: Ba, Kiros and Hinton, "Layer Normalization", 2016.
+    """
+
+    def __init__(self, shape: tuple[int, ...], eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        self.shape, self.eps = tuple(shape), eps
+        self.weight = nn.Parameter(torch.ones(self.shape)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(self.shape)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[..., *shape]``."""
+        if _fused.get():
+            return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
+        axes = list(range(-len(self.shape), 0))
+        centred = x - x.mean(axes, keepdim=True)
+        var = (centred * centred).mean(axes, keepdim=True)
+        return _affine(centred * torch.rsqrt(var + self.eps), self.weight, self.bias, self.shape)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation over the spatial axes, as `torch.nn.InstanceNorm2d` without tracking.
+
+    Args:
+        features: channels ``C`` of inputs ``[N, C, ...]`` with at least one spatial axis.
+        eps: added to the variance.
+        affine: learn weight and bias.
+    """
+
+    def __init__(self, features: int, eps: float = 1e-5, affine: bool = False) -> None:
+        super().__init__()
+        self.features, self.eps = features, eps
+        self.weight = nn.Parameter(torch.ones(features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(features)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[N, C, ...]`` per example and channel."""
+        axes = list(range(2, x.dim()))
+        centred = x - x.mean(axes, keepdim=True)
+        var = (centred * centred).mean(axes, keepdim=True)
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return _affine(centred * torch.rsqrt(var + self.eps), self.weight, self.bias, shape)
+
+
+def _written_out(layer: nn.Module) -> nn.Module | None:
+    """The counterpart of a stock layer with the same parameters, or None for other layers."""
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not isinstance(layer, nn.modules.batchnorm._LazyNormBase):
+        momentum = 0.1 if layer.momentum is None else layer.momentum
+        new: nn.Module = BatchNorm(layer.num_features, layer.eps, momentum, layer.affine)
+    elif isinstance(layer, nn.modules.instancenorm._InstanceNorm):
+        new = InstanceNorm(layer.num_features, layer.eps, layer.affine)
+    elif type(layer) is nn.LayerNorm:
+        new = LayerNorm(tuple(layer.normalized_shape), layer.eps, layer.elementwise_affine)
+    else:
+        return None
+    for name in ("weight", "bias"):
+        setattr(new, name, getattr(layer, name, None))
+    for name in ("running_mean", "running_var"):
+        if isinstance(new, BatchNorm) and isinstance(getattr(layer, name, None), Tensor):
+            setattr(new, name, getattr(layer, name))
+    return new.train(layer.training)
+
+
+def write_out_norms(model: nn.Module) -> nn.Module:
+    """A deep copy of a model whose stock norm layers are replaced by those of this module.
+
+    The model itself is left as it is. Each batch-norm layer of the copy knows its qualified name,
+    by which statistics are given and recorded.
+    """
+    model = copy.deepcopy(model)
+    replaced: dict[int, nn.Module] = {}
+
+    def visit(parent: nn.Module) -> None:
+        for key, child in list(parent.named_children()):
+            new = replaced.get(id(child)) or _written_out(child)
+            if new is None:
+                visit(child)
+            else:
+                replaced[id(child)] = new
+                setattr(parent, key, new)
+
+    root = _written_out(model)
+    if root is not None:
+        model = root
+    else:
+        visit(model)
+    for name, layer in model.named_modules():
+        if isinstance(layer, BatchNorm):
+            layer.name = name
+    return model
+
+
+def running_statistics(model: nn.Module) -> Statistics:
+    """The running statistics of every batch-norm layer, by layer name."""
+    return {
+        layer.name: (layer.running_mean, layer.running_var)
+        for layer in model.modules()
+        if isinstance(layer, BatchNorm)
+    }

@@ -1,0 +1,55 @@
+"""Backbones by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from metacortex.errors import unknown_name
+from metacortex.nn.conv4 import Conv4, Conv4Settings
+from metacortex.nn.mlp import MLP, MLPSettings
+
+__all__ = ["backbone_names", "backbone_settings", "make_backbone"]
+
+_BACKBONES: dict[str, tuple[Callable[..., nn.Module], type]] = {
+    "conv4": (Conv4, Conv4Settings),
+    "mlp": (MLP, MLPSettings),
+}
+
+
+def backbone_names() -> list[str]:
+    """Names of the backbones, sorted."""
+    return sorted(_BACKBONES)
+
+
+def backbone_settings(name: str) -> type:
+    """The frozen dataclass of a backbone's settings.
+
+    Raises:
+        SettingsError: for an unknown name, naming the nearest one.
+    """
+    if name not in _BACKBONES:
+        raise unknown_name("backbone", name, _BACKBONES)
+    return _BACKBONES[name][1]
+
+
+def make_backbone(name: str, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
+    """Build a backbone; it has an attribute ``features``, the length of its output.
+
+    Args:
+        name: see `backbone_names`.
+        input_shape: shape of one input, e.g. ``(1, 28, 28)``.
+        options: fields of its settings.
+
+    Raises:
+        SettingsError: for an unknown name or option.
+    """
+    settings = backbone_settings(name)
+    known = {f.name for f in dataclasses.fields(settings)}
+    for key in options:
+        if key not in known:
+            raise unknown_name(f"setting of {name}", key, known)
+    return _BACKBONES[name][0](input_shape, settings(**options))
