@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
+
 from metacortex.errors import DataError
 from metacortex.tree import tree_map
 
@@ -160,14 +162,18 @@ def _stack_examples(parts: Sequence[Examples]) -> Examples:
     ragged = min(lengths) != longest or any(p.mask is not None for p in parts)
     mask = None
     if ragged:
-        real = [torch.ones(n, dtype=torch.bool) if p.mask is None else p.mask for n, p in zip(lengths, parts, strict=True)]
+        real = [
+            torch.ones(n, dtype=torch.bool) if p.mask is None else p.mask for n, p in zip(lengths, parts, strict=True)
+        ]
         mask = torch.stack([_pad(m, longest) for m in real])
     classes = None
     if parts[0].classes is not None:
         way = max(p.way for p in parts)
         classes = torch.stack([_pad(p.classes, way) for p in parts if p.classes is not None])
     return Examples(
-        tree_map(lambda *xs: torch.stack([_pad(x, longest) for x in xs]), parts[0].inputs, *[p.inputs for p in parts[1:]]),
+        tree_map(
+            lambda *xs: torch.stack([_pad(x, longest) for x in xs]), parts[0].inputs, *[p.inputs for p in parts[1:]]
+        ),
         torch.stack([_pad(p.targets, longest) for p in parts]),
         mask,
         classes,
@@ -203,4 +209,4 @@ def unstack_tasks(batch: Task) -> list[Task]:
     count = batch.support.targets.shape[0]
     infos = batch.info if isinstance(batch.info, list) else [None] * count
     tensors = batch.without_info()
-    return [replace(tree_map(lambda x: x[i], tensors), info=infos[i]) for i in range(count)]
+    return [replace(tree_map(itemgetter(i), tensors), info=infos[i]) for i in range(count)]

@@ -83,9 +83,7 @@ class Learner(nn.Module, ABC):
     objective: Objective = CrossEntropy()
 
     @abstractmethod
-    def adapt(
-        self, support: Examples, *, description: Any = None, generator: torch.Generator | None = None
-    ) -> State:
+    def adapt(self, support: Examples, *, description: Any = None, generator: torch.Generator | None = None) -> State:
         """The inner loop: what is kept of a support set.
 
         Args:

@@ -255,7 +255,5 @@ def write_out_norms(model: nn.Module) -> nn.Module:
 def running_statistics(model: nn.Module) -> Statistics:
     """The running statistics of every batch-norm layer, by layer name."""
     return {
-        layer.name: (layer.running_mean, layer.running_var)
-        for layer in model.modules()
-        if isinstance(layer, BatchNorm)
+        layer.name: (layer.running_mean, layer.running_var) for layer in model.modules() if isinstance(layer, BatchNorm)
     }

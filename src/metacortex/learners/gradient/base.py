@@ -224,4 +224,3 @@ class GradientLearner(Learner):
                 f"train with way {way} or more, or use a learner for any number of classes (protonet)"
             )
         return hide_padding(output[..., :way], classes)
-

@@ -38,7 +38,9 @@ class ProtoNetSettings:
         if self.distance not in ("euclid", "cosine"):
             raise SettingsError(f"distance must be 'euclid' or 'cosine', got '{self.distance}'")
         if self.norm == "per-step":
-            raise SettingsError("norm 'per-step' needs inner steps; protonet has none: use running, support, query-batch")
+            raise SettingsError(
+                "norm 'per-step' needs inner steps; protonet has none: use running, support, query-batch"
+            )
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
@@ -85,9 +87,7 @@ class ProtoNet(Learner):
     train_queries: ClassVar[int | None] = 5
     default_lr: ClassVar[float] = 2e-3
 
-    def __init__(
-        self, model: nn.Module, distance: str = "euclid", scale: float = 0.0, norm: str = "running"
-    ) -> None:
+    def __init__(self, model: nn.Module, distance: str = "euclid", scale: float = 0.0, norm: str = "running") -> None:
         super().__init__()
         ProtoNetSettings(distance, scale, norm)  # type: ignore[arg-type]
         self.body = Body(model, norm)
