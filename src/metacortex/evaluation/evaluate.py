@@ -1,0 +1,81 @@
+"""Accuracy of a learner on fixed tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from metacortex.errors import DataError
+from metacortex.evaluation.results import EvaluationResult
+
+if TYPE_CHECKING:
+    from metacortex.learners.base import Learner
+    from metacortex.tasks.source import TaskSource
+
+__all__ = ["evaluate", "evaluation_mode"]
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode inside, and every sub-module back to its own mode after."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+def evaluate(
+    learner: Learner,
+    episodes: TaskSource,
+    tasks: int = 600,
+    *,
+    batch: int = 8,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvaluationResult:
+    """Score a learner on the tasks ``0 .. tasks-1`` of a source.
+
+    The learner is in evaluation mode meanwhile and no graph is kept; parameters, buffers, modes
+    and the global random state are bit for bit as before.
+
+    Args:
+        learner: what is evaluated.
+        episodes: where the tasks come from.
+        tasks: how many; 600 is what the field reports.
+        batch: tasks handed to the engine at once; no result depends on it beyond rounding.
+        seed: of the randomness that a learner may use to adapt.
+        progress: called with (tasks done, tasks) after each batch.
+
+    Returns:
+        An `EvaluationResult` with one accuracy per task.
+
+    Raises:
+        DataError: for fewer than one task.
+
+    *Differentiability*: none, nothing is recorded.
+    """
+    from metacortex.engine.gradient import evaluate_tasks
+
+    if tasks < 1 or batch < 1:
+        raise DataError(f"an evaluation needs at least one task and batches of at least one, got {tasks} and {batch}")
+    found: dict[str, list[torch.Tensor]] = {"accuracy": [], "loss": []}
+    with evaluation_mode(learner), torch.random.fork_rng(devices=[]):
+        for first in range(0, tasks, batch):
+            torch.manual_seed(seed + first)
+            count = min(batch, tasks - first)
+            outcome = evaluate_tasks(learner, episodes.batch(range(first, first + count)))
+            found["accuracy"].append(outcome.metrics["accuracy"].double().cpu())
+            found["loss"].append(outcome.loss.double().cpu())
+            if progress is not None:
+                progress(first + count, tasks)
+    accuracy, loss = (torch.cat(values) for values in found.values())
+    return EvaluationResult.of(
+        accuracy.tolist(), float(loss.mean()), protocol=episodes.protocol, fingerprint=episodes.fingerprint(tasks)
+    )

@@ -1,0 +1,197 @@
+"""Evaluate the learner of a run folder on fixed test tasks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metacortex.data.dataset import Dataset
+from metacortex.errors import RunError
+from metacortex.evaluation.calibration import Calibration
+from metacortex.evaluation.evaluate import evaluate
+from metacortex.evaluation.results import EvaluationResult
+from metacortex.settings import RunSettings, merge
+from metacortex.tasks.episodes import EpisodeSpec
+from metacortex.training.build import build_dataset, build_learner, episodes_of
+from metacortex.training.checkpoint import load_checkpoint, load_weights
+from metacortex.training.files import find_directory
+from metacortex.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from metacortex.learners.base import Learner
+
+__all__ = ["LoadedRun", "evaluate_run", "load_run"]
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run with its weights, ready to be used.
+
+    Attributes:
+        folder: the run folder.
+        settings: its settings.
+        learner: in evaluation mode.
+        checkpoint: ``{"name": "best" or "last", "step": …}``.
+        norm: norm policy of the learner, ``None`` if it has none.
+        calibration: threshold and temperature, ``None`` while the run is not finished.
+    """
+
+    folder: RunFolder
+    settings: RunSettings
+    learner: Learner
+    checkpoint: dict[str, Any]
+    norm: str | None
+    calibration: Calibration | None
+
+
+def load_run(
+    run: Path | str, *, checkpoint: str | None = None, norm: str | None = None, learner: Learner | None = None
+) -> LoadedRun:
+    """Load a trained learner from its run folder.
+
+    Args:
+        run: the run folder.
+        checkpoint: ``"best"`` or ``"last"``; the best that there is when not given.
+        norm: another norm policy than that of the run.
+        learner: an untrained learner to load the weights into, for runs of a learner of your own.
+
+    Raises:
+        RunError: if the folder, the checkpoint or its format cannot be used.
+        SettingsError: if the learner has no such norm policy.
+    """
+    folder = RunFolder.open(run)
+    info = folder.info()
+    name = checkpoint or ("best" if find_directory(folder.best) is not None else "last")
+    if name not in ("best", "last"):
+        raise RunError(f"unknown checkpoint '{name}': expected 'best' or 'last'")
+    if learner is None:
+        learner = _rebuilt(folder, info, norm)
+    where = folder.path / "checkpoints" / name
+    saved = load_checkpoint(where)
+    load_weights(learner, saved.model, str(where))
+    learner.eval()
+    policy = getattr(getattr(learner, "body", None), "norm", None)
+    used = {"name": name, "step": saved.state["step"]}
+    return LoadedRun(folder, folder.settings(), learner, used, policy, _calibration(folder))
+
+
+def _rebuilt(folder: RunFolder, info: dict[str, Any], norm: str | None) -> Learner:
+    description = info.get("learner")
+    if not isinstance(description, dict) or "name" not in description:
+        raise RunError(f"{folder.info_path} does not say which learner was trained: it is damaged")
+    if description.get("custom"):
+        raise RunError(
+            f"{folder.path} holds a learner of your own ('{description['name']}'): load it in Python with learner=…"
+        )
+    try:
+        return build_learner(description, **({} if norm is None else {"norm": norm}))
+    except KeyError as error:
+        raise RunError(f"{folder.info_path} is damaged: the learner has no {error}") from error
+
+
+def _calibration(folder: RunFolder) -> Calibration | None:
+    content = folder.read_json(folder.calibration_path)
+    return None if content is None else Calibration.from_json(content)
+
+
+def evaluate_run(
+    run: Path | str,
+    data: str | Dataset | None = None,
+    *,
+    way: int | None = None,
+    shot: int | None = None,
+    queries: int | None = None,
+    tasks: int = 600,
+    split: str = "test",
+    seed: int | None = None,
+    norm: str | None = None,
+    protocol: str | None = None,
+    checkpoint: str | None = None,
+    learner: Learner | None = None,
+    save: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvaluationResult:
+    """Accuracy of a run's learner on fixed tasks, kept as ``eval/<protocol>.json``.
+
+    What is not given is that of the run.
+
+    Args:
+        run: the run folder.
+        data: another data source to draw the tasks from, or a data set.
+        way: classes per task.
+        shot: support examples per class.
+        queries: queries per class.
+        tasks: how many tasks.
+        split: whose classes.
+        seed: of the tasks.
+        norm: another norm policy.
+        protocol: another split protocol of the data source.
+        checkpoint: ``"best"`` or ``"last"``.
+        learner: an untrained learner to load the weights into, see `load_run`.
+        save: whether to keep the result in the run folder.
+        progress: called with (tasks done, tasks).
+
+    Returns:
+        The result; its ``fingerprint`` covers the store and every task.
+
+    Raises:
+        RunError: if the run cannot be used.
+        DataError: if the tasks cannot be drawn from the data.
+        LearnerError: if the learner cannot serve such tasks.
+    """
+    loaded = load_run(run, checkpoint=checkpoint, norm=norm, learner=learner)
+    changes = {"data.way": way, "data.shot": shot, "data.queries": queries, "data.seed": seed}
+    if isinstance(data, str) and data != loaded.settings.data.name:
+        # Another source has its own protocol and rotations.
+        changes |= {"data.name": data, "data.protocol": protocol or "", "data.rotations": ""}
+    elif protocol is not None:
+        changes["data.protocol"] = protocol
+    settings = merge(loaded.settings, changes).data
+    dataset = data if isinstance(data, Dataset) else build_dataset(settings)
+    _same_shape(loaded, dataset)
+    spec = EpisodeSpec(settings.way, settings.shot, settings.queries)
+    episodes = episodes_of(dataset, split, spec, settings.seed)
+    result = evaluate(loaded.learner, episodes, tasks, progress=progress)
+    result = replace(
+        result,
+        protocol=f"{dataset.name}: {dataset.protocol}; {result.protocol}"
+        + (f"; norm {loaded.norm}" if loaded.norm else ""),
+        fingerprint=f"{dataset.store.fingerprint[:16]}-{result.fingerprint}",
+        details={
+            "data": dataset.name,
+            "data_protocol": dataset.protocol,
+            "split": split,
+            "way": settings.way,
+            "shot": settings.shot,
+            "queries": settings.queries,
+            "seed": settings.seed,
+            "norm": loaded.norm,
+        },
+        learner=loaded.learner.name,
+        checkpoint=loaded.checkpoint,
+    )
+    return _saved(loaded.folder, result) if save else result
+
+
+def _same_shape(loaded: LoadedRun, dataset: Dataset) -> None:
+    shape = loaded.folder.info()["learner"].get("input_shape")
+    if shape is not None and tuple(shape) != tuple(dataset.store.shape):
+        raise RunError(
+            f"the run in {loaded.folder.path} was trained on inputs of shape {tuple(shape)}, "
+            f"'{dataset.name}' has {tuple(dataset.store.shape)}: evaluate on data of the same size and channels"
+        )
+
+
+def _saved(folder: RunFolder, result: EvaluationResult) -> EvaluationResult:
+    d = result.details
+    parts = [Path(str(d["data"])).name, d["split"], f"{d['way']}way", f"{d['shot']}shot", f"{d['queries']}query"]
+    parts += [f"seed{d['seed']}"] if d["seed"] else []
+    parts += [d["norm"]] if d["norm"] else []
+    parts += [result.checkpoint["name"]] if result.checkpoint["name"] != "best" else []
+    parts += [f"{len(result.accuracy)}tasks", result.fingerprint[-6:]]
+    path = folder.eval_path(re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)))
+    folder.write_json(path, result.to_json())
+    return replace(result, path=path)

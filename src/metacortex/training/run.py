@@ -1,0 +1,303 @@
+"""Train a learner into a run folder, from the first step or from where a run stopped."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from metacortex.data.dataset import Dataset
+from metacortex.engine.gradient import strategy_names
+from metacortex.errors import DataError, RunError, SettingsError, unknown_name
+from metacortex.evaluation.calibration import calibrate
+from metacortex.settings import RunSettings, to_mapping
+from metacortex.tasks.episodes import EpisodeSpec
+from metacortex.training.build import (
+    build_dataset,
+    build_learner,
+    describe_learner,
+    episodes_of,
+    meta_batch_size,
+    training_tasks,
+)
+from metacortex.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from metacortex.training.curves import draw_curves
+from metacortex.training.files import find_directory
+from metacortex.training.interrupt import stop_on_signals
+from metacortex.training.log import read_log
+from metacortex.training.progress import Listener, listener
+from metacortex.training.run_folder import RunFolder
+from metacortex.training.trainer import Trainer, limited_threads
+
+if TYPE_CHECKING:
+    from metacortex.learners.base import Learner
+
+__all__ = ["RunResult", "resume_command", "train"]
+
+_MAY_CHANGE = {"steps", "minutes", "checkpoint_every", "threads"}
+"""Training settings that a resumed run may set anew; all others define which run it is."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What training left behind.
+
+    Attributes:
+        path: the run folder.
+        learner: with the best weights of the run, in evaluation mode.
+        step: steps done.
+        seconds: seconds of training, over all resumes.
+        best_accuracy: highest validation accuracy, ``None`` without validation.
+        best_step: the step at which it was reached.
+        finished: whether the budget is spent.
+        interrupted: whether it was stopped before that.
+        resume_command: the command that continues an interrupted run.
+    """
+
+    path: Path
+    learner: Learner
+    step: int
+    seconds: float
+    best_accuracy: float | None
+    best_step: int
+    finished: bool
+    interrupted: bool
+    resume_command: str
+
+
+def resume_command(path: Path | str) -> str:
+    """The command that continues a run."""
+    return f"metacortex train --resume --out {path}"
+
+
+def train(
+    settings: RunSettings | None,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | Listener = True,
+    data: Dataset | None = None,
+    learner: Learner | None = None,
+    command: Sequence[str] | None = None,
+) -> RunResult:
+    """Meta-train a learner and keep everything in a run folder.
+
+    With a budget in steps the outcome is a pure function of the settings (on one machine and one
+    number of threads), interrupted or not. The first Ctrl-C or SIGTERM finishes the step, saves and
+    returns a result with ``interrupted=True``; a second Ctrl-C interrupts at once.
+
+    Args:
+        settings: what to train; with ``resume`` ``None`` takes those of the run, and settings that
+            differ from them in more than budget, checkpoints and threads are refused.
+        out: the run folder.
+        resume: continue the run in ``out``; a folder without a run starts one.
+        overwrite: delete a run that is in ``out`` first.
+        progress: True for a live display, False for silence, or a function that takes a
+            `TrainingEvent` after each step (raise `KeyboardInterrupt` in it to stop).
+        data: the data set, where the settings do not name one that can be loaded.
+        learner: a learner of your own instead of the one in the settings; pass it again to resume.
+        command: the command line, for the record; ``sys.argv`` when not given.
+
+    Returns:
+        A `RunResult`.
+
+    Raises:
+        RunError: if ``out`` cannot be used, the loss is not finite, or saving fails (the last good
+            checkpoint is kept).
+        SettingsError: for settings that cannot be used.
+        DataError: for data that does not fit them.
+    """
+    folder = RunFolder(Path(out))
+    settings = _settled(settings, folder, resume=resume, overwrite=overwrite)
+    if settings.training.strategy not in strategy_names():
+        raise unknown_name("value for training.strategy", settings.training.strategy, strategy_names())
+    with limited_threads(settings.training.threads):
+        dataset = data or build_dataset(settings.data)
+        description = None if learner is not None else describe_learner(settings, dataset)
+        subject = learner if description is None else build_learner(description, seed=settings.training.seed)
+        assert subject is not None
+        tasks = training_tasks(settings, subject, dataset) if subject.trains_on != "nothing" else None
+        validation = _validation(settings, dataset)
+        info = _info(settings, subject, dataset, description, tasks, validation, command)
+        with folder.lock():
+            _begin(folder, settings, info, overwrite=overwrite)
+            return _train(folder, settings, subject, tasks, validation, dataset, progress)
+
+
+def _settled(settings: RunSettings | None, folder: RunFolder, *, resume: bool, overwrite: bool) -> RunSettings:
+    """The settings to train with; refuses folders that cannot be used before any work is done."""
+    if resume and folder.exists():
+        folder.info()
+        stored = folder.settings()
+        return stored if settings is None else _continued(stored, settings)
+    if settings is None:
+        folder.info()  # says why there is no run
+        raise SettingsError("settings are needed to start a run")
+    if folder.exists() and not overwrite:
+        raise RunError(
+            f"{folder.path} holds a run already: continue it with --resume, replace it with --overwrite, "
+            "or choose another --out"
+        )
+    if not folder.exists() and not folder.is_free():
+        raise RunError(f"{folder.path} is not empty and holds no run: choose another --out")
+    return settings
+
+
+def _continued(stored: RunSettings, asked: RunSettings) -> RunSettings:
+    before, after = to_mapping(stored), to_mapping(asked)
+    changed = [
+        f"{section}.{key}"
+        for section in after
+        for key in sorted(set(before[section]) | set(after[section]))
+        if before[section].get(key) != after[section].get(key) and not (section == "training" and key in _MAY_CHANGE)
+    ]
+    if changed:
+        key = changed[0]
+        section, name = key.split(".", 1)
+        raise SettingsError(
+            f"the run was begun with {key} = {before[section].get(name)!r}, not {after[section].get(name)!r}"
+            f"{' (also different: ' + ', '.join(changed[1:]) + ')' if changed[1:] else ''}: "
+            "resume without it, or begin another run with another --out"
+        )
+    kept = {key: getattr(asked.training, key) for key in _MAY_CHANGE}
+    return replace(stored, training=replace(stored.training, **kept))
+
+
+def _validation(settings: RunSettings, dataset: Dataset) -> Any | None:
+    if "val" not in dataset.splits:
+        return None
+    data = settings.data
+    return episodes_of(dataset, "val", EpisodeSpec(data.way, data.shot, data.queries), data.seed)
+
+
+def _begin(folder: RunFolder, settings: RunSettings, info: dict[str, Any], *, overwrite: bool) -> None:
+    if overwrite and folder.exists():
+        folder.clear()
+    if not folder.exists():
+        RunFolder.create(folder.path, settings, info)
+        return
+    before = folder.info()
+    if before["data"]["fingerprint"] != info["data"]["fingerprint"]:
+        raise RunError(
+            f"the run in {folder.path} was begun on other data (sum {before['data']['fingerprint'][:12]}, now "
+            f"{info['data']['fingerprint'][:12]}): restore the data, or begin another run"
+        )
+    if folder.settings() != settings:
+        folder.write_settings(settings)
+
+
+def _train(
+    folder: RunFolder,
+    settings: RunSettings,
+    learner: Learner,
+    tasks: Any,
+    validation: Any | None,
+    dataset: Dataset,
+    progress: bool | Listener,
+) -> RunResult:
+    trainer = Trainer(
+        learner,
+        folder,
+        settings.training,
+        tasks,
+        validation,
+        batch_size=meta_batch_size(settings, learner),
+        strategy=folder.info()["strategy"],
+    )
+    trainer.restore()
+    learns = tasks is not None and trainer.optimizer is not None
+    if learns and not trainer.done:
+        with stop_on_signals() as stop, listener(progress, learner.name) as tell:
+            trainer.run(stop, tell)
+    elif not learns and find_directory(folder.last) is None:
+        trainer.save()
+    finished = trainer.done or not learns
+    if find_directory(folder.best) is None and finished:
+        save_checkpoint(folder.best, Checkpoint(learner.state_dict(), {}, {"step": trainer.state.step}))
+    _finish(folder, settings, learner, dataset, finished=finished)
+    state = trainer.state
+    return RunResult(
+        folder.path,
+        learner,
+        state.step,
+        state.seconds,
+        state.best_accuracy,
+        state.best_step,
+        finished,
+        not finished,
+        resume_command(folder.path),
+    )
+
+
+def _finish(folder: RunFolder, settings: RunSettings, learner: Learner, dataset: Dataset, *, finished: bool) -> None:
+    """Load the best weights and, at the end of the budget, calibrate; draw the curves."""
+    best = folder.best if find_directory(folder.best) is not None else folder.last
+    load_weights(learner, load_checkpoint(best).model, str(best))
+    learner.eval()
+    lines = read_log(folder.log_path)
+    if lines:
+        draw_curves(lines, folder.curves_path, f"{learner.name} on {dataset.name}")
+    if not finished:
+        return
+    split = "val" if "val" in dataset.splits else "train"
+    data = settings.data
+    queries = min(5, data.queries)
+    try:
+        found = calibrate(
+            learner, dataset.split(split), way=data.way, shot=data.shot, queries=queries, seed=data.seed, split=split
+        )
+    except DataError:
+        # Too few classes to hold strangers out: the run is fine, only "none of these" is not available.
+        folder.calibration_path.unlink(missing_ok=True)
+        return
+    folder.write_json(folder.calibration_path, found.to_json())
+
+
+def _info(
+    settings: RunSettings,
+    learner: Learner,
+    dataset: Dataset,
+    description: dict[str, Any] | None,
+    tasks: Any,
+    validation: Any | None,
+    command: Sequence[str] | None,
+) -> dict[str, Any]:
+    return {
+        "learner": description or {"name": learner.name, "custom": True},
+        "protocol": {
+            "data": dataset.protocol,
+            "train": None if tasks is None else tasks.protocol,
+            "val": None if validation is None else validation.protocol,
+        },
+        "norm": getattr(getattr(learner, "body", None), "norm", None),
+        "strategy": settings.training.strategy,
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.store.fingerprint,
+            "provenance": dict(dataset.provenance),
+            "classes": {name: len(view) for name, view in dataset.splits.items()},
+        },
+        "versions": {
+            "metacortex": _version(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "machine": {"system": platform.platform(), "threads": torch.get_num_threads()},
+        "command": list(sys.argv if command is None else command),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _version() -> str:
+    try:
+        return version("metacortex")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,285 @@
+"""The meta-training loop.
+
+With a budget in steps a run is a pure function of its settings: interrupted anywhere and resumed,
+it gives bit for bit the weights and the log (without timing fields) of an uninterrupted run. With
+a budget in minutes the learning rate follows the time spent, and no two runs are the same.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from metacortex.errors import RunError
+from metacortex.evaluation.evaluate import evaluate
+from metacortex.settings import TrainingSettings
+from metacortex.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from metacortex.training.files import find_directory
+from metacortex.training.interrupt import StopRequest
+from metacortex.training.log import append_line, truncate_log
+from metacortex.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors, outer_step
+from metacortex.training.progress import Listener, TrainingEvent
+from metacortex.training.run_folder import RunFolder
+from metacortex.training.schedule import Budget, learning_rate
+
+if TYPE_CHECKING:
+    from metacortex.learners.base import Learner
+
+__all__ = ["Trainer", "TrainerState", "limited_threads", "step_seed"]
+
+_SAVE_AT_LEAST_EVERY = 60.0
+"""Seconds after which a checkpoint is saved between two regular ones; no result depends on it."""
+
+
+@dataclass
+class TrainerState:
+    """The numbers that a resumed run needs besides tensors.
+
+    Attributes:
+        step: steps done.
+        seconds: seconds of training, over all resumes.
+        loss_sum: sum of the losses since the last line of the log.
+        loss_count: how many they are.
+        val_accuracy: latest validation accuracy.
+        best_accuracy: highest validation accuracy, ``None`` before the first validation.
+        best_step: step at which it was reached.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    val_accuracy: float | None = None
+    best_accuracy: float | None = None
+    best_step: int = 0
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Seed of PyTorch's generator for a step: any pair of numbers gives an unrelated one.
+
+    The mixing is that of SplitMix64, so that neighbouring seeds and steps share nothing.
+    """
+    z = (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return (z ^ (z >> 31)) % 2**63
+
+
+class Trainer:
+    """Meta-trains one learner in one run folder.
+
+    Args:
+        learner: what is trained; its parameters and buffers change.
+        folder: an existing run folder, locked by this process.
+        settings: budget, optimiser, validation, checkpoints.
+        tasks: meta-training tasks.
+        validation: validation tasks, ``None`` to go without.
+        batch_size: tasks per meta-batch.
+        strategy: how the engine computes the meta-gradient.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        folder: RunFolder,
+        settings: TrainingSettings,
+        tasks: Any,
+        validation: Any | None,
+        *,
+        batch_size: int,
+        strategy: str,
+    ) -> None:
+        self.learner, self.folder, self.settings = learner, folder, settings
+        self.tasks, self.validation = tasks, validation
+        self.batch_size, self.strategy = batch_size, strategy
+        self.lr = settings.lr or float(getattr(learner, "default_lr", 1e-3))
+        self.budget = Budget.of(settings)
+        self.optimizer = make_optimizer(learner, settings)
+        self.state = TrainerState()
+        self._before = 0.0
+        self._began = self._saved = time.perf_counter()
+        self._steps_here = 0
+
+    def restore(self) -> None:
+        """Continue from the last checkpoint; without one, from the start. The log is cut to fit."""
+        self.folder.recover()
+        if find_directory(self.folder.last) is not None:
+            checkpoint = load_checkpoint(self.folder.last)
+            load_weights(self.learner, checkpoint.model, str(self.folder.last))
+            load_optimizer(self.learner, self.optimizer, checkpoint.optimizer, str(self.folder.last))
+            known = {k: v for k, v in checkpoint.state.items() if k in TrainerState.__dataclass_fields__}
+            self.state = TrainerState(**known)
+        try:
+            truncate_log(self.folder.log_path, self.state.step)
+        except OSError as error:
+            raise RunError(f"cannot write {self.folder.log_path}: {error.strerror or error}") from error
+
+    @property
+    def done(self) -> bool:
+        """Whether the budget is spent."""
+        return self.budget.spent(self.state.step, self.state.seconds)
+
+    def run(self, stop: StopRequest, tell: Listener) -> None:
+        """Train until the budget is spent or a stop was asked for; a checkpoint is saved either way.
+
+        Args:
+            stop: asked between steps.
+            tell: called after each step.
+
+        Raises:
+            RunError: when the loss is not finite, or a checkpoint cannot be saved.
+        """
+        self._before = self.state.seconds
+        self._began = self._saved = time.perf_counter()
+        saved_step = -1
+        while not self.done and not stop.asked:
+            saved_step = self._advance(stop, tell)
+        if saved_step != self.state.step:
+            self.save()
+
+    def save(self) -> None:
+        """Save the last checkpoint."""
+        self._save(self.folder.last)
+        self._saved = time.perf_counter()
+
+    def _advance(self, stop: StopRequest, tell: Listener) -> int:
+        """One step with all that follows it; returns the step of the last checkpoint, -1 for none."""
+        lr = self._step()
+        state, last = self.state, self.done
+        validate = last or state.step % self.settings.validate_every == 0
+        scores = self._validate() if validate and self.validation is not None else {}
+        loss = state.loss_sum / state.loss_count
+        if validate or state.step % self.settings.log_every == 0:
+            self._log(loss, lr, scores)
+        if validate:
+            self._keep_best(scores)
+        saved = -1
+        waited = time.perf_counter() - self._saved
+        if last or state.step % self.settings.checkpoint_every == 0 or waited > _SAVE_AT_LEAST_EVERY:
+            self.save()
+            saved = state.step
+        try:
+            tell(self._event(loss, lr, validated=validate))
+        except KeyboardInterrupt:
+            stop.ask()
+        return saved
+
+    def _step(self) -> float:
+        state, settings = self.state, self.settings
+        fraction = self.budget.fraction(state.step, state.seconds)
+        lr = learning_rate(settings, state.step, fraction, self.lr)
+        first = state.step * self.batch_size
+        loss = self._update(range(first, first + self.batch_size), lr)
+        state.step += 1
+        state.loss_sum += loss
+        state.loss_count += 1
+        self._steps_here += 1
+        self._clock()
+        return lr
+
+    def _update(self, indices: Iterable[int], lr: float) -> float:
+        from metacortex.engine.gradient import meta_gradient
+
+        step = self.state.step
+        batch = self.tasks.batch(list(indices))
+        self.learner.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(step_seed(self.settings.seed, step))
+            gradient, outcome = meta_gradient(self.learner, batch, strategy=self.strategy)
+        loss = float(outcome.loss)
+        if not math.isfinite(loss):
+            raise self._diverged(step, f"the loss is {loss}")
+        if self.optimizer is not None:
+            norm = outer_step(self.learner, self.optimizer, gradient, lr=lr, clip_norm=self.settings.clip_norm)
+            if not math.isfinite(norm):
+                raise self._diverged(step, f"the norm of the meta-gradient is {norm}")
+        self._commit(outcome.buffers)
+        return loss
+
+    def _diverged(self, step: int, what: str) -> RunError:
+        return RunError(
+            f"training stopped at step {step}: {what} (lr {self.lr:g}); lower training.lr or the learner's "
+            f"inner_lr, or set training.clip_norm, and train anew; the checkpoints before it are kept in "
+            f"{self.folder.path / 'checkpoints'}"
+        )
+
+    def _commit(self, buffers: dict[str, Tensor]) -> None:
+        own = dict(self.learner.named_buffers())
+        with torch.no_grad():
+            for name, value in buffers.items():
+                own[name].copy_(value)
+
+    def _validate(self) -> dict[str, float]:
+        assert self.validation is not None
+        result = evaluate(self.learner, self.validation, tasks=self.settings.validation_tasks)
+        self._clock()
+        self.state.val_accuracy = result.mean
+        return {"val_accuracy": result.mean, "val_loss": result.loss}
+
+    def _keep_best(self, scores: dict[str, float]) -> None:
+        state = self.state
+        accuracy = scores.get("val_accuracy")
+        # Ties keep the earlier weights; without validation tasks the latest weights are the best known.
+        if accuracy is None or state.best_accuracy is None or accuracy > state.best_accuracy:
+            state.best_accuracy, state.best_step = accuracy, state.step
+            self._save(self.folder.best)
+
+    def _log(self, loss: float, lr: float, scores: dict[str, float]) -> None:
+        state = self.state
+        line: dict[str, Any] = {"step": state.step, "loss": loss, "lr": lr}
+        line |= {key: value for key, value in scores.items() if math.isfinite(value)}
+        line |= {
+            "seconds": round(state.seconds, 3),
+            "tasks_per_second": round(self._pace(), 2),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        append_line(self.folder.log_path, line)
+        state.loss_sum, state.loss_count = 0.0, 0
+
+    def _event(self, loss: float, lr: float, *, validated: bool) -> TrainingEvent:
+        state, budget = self.state, self.budget
+        return TrainingEvent(
+            step=state.step,
+            fraction=budget.fraction(state.step, state.seconds),
+            loss=loss,
+            lr=lr,
+            tasks_per_second=self._pace(),
+            seconds=state.seconds,
+            seconds_left=budget.seconds_left(state.step, state.seconds),
+            val_accuracy=state.val_accuracy,
+            best_accuracy=state.best_accuracy,
+            validated=validated,
+        )
+
+    def _pace(self) -> float:
+        return self._steps_here * self.batch_size / max(time.perf_counter() - self._began, 1e-9)
+
+    def _clock(self) -> None:
+        self.state.seconds = self._before + time.perf_counter() - self._began
+
+    def _save(self, directory: Path) -> None:
+        tensors = self.learner.state_dict()
+        save_checkpoint(
+            directory, Checkpoint(tensors, optimizer_tensors(self.learner, self.optimizer), asdict(self.state))
+        )
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Run with this many threads of PyTorch; 0 changes nothing."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count:
+            torch.set_num_threads(before)
