@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 
 from metacortex.learners.objective import CrossEntropy, Objective
+from metacortex.nn.norm import real_rows
 from metacortex.task import Examples, Task
 from metacortex.tree import tree_map
 
@@ -78,6 +79,8 @@ class Learner(nn.Module, ABC):
     """Way of the meta-training tasks unless told; ``None``: that of evaluation."""
     train_queries: ClassVar[int | None] = None
     """Queries per class of the meta-training tasks unless told; ``None``: those of evaluation."""
+    train_tasks: ClassVar[int] = 4
+    """Tasks per meta-batch unless told."""
     default_lr: ClassVar[float] = 1e-3
     """Outer learning rate unless told."""
     objective: Objective = CrossEntropy()
@@ -106,7 +109,8 @@ class Learner(nn.Module, ABC):
     def loss(self, task: Task) -> Outcome:
         """Adapt on the support set, score the query set."""
         state = self.adapt(task.support, description=task.description)
-        prediction = self.predict(state, task.query.inputs)
+        with real_rows(task.query.mask):
+            prediction = self.predict(state, task.query.inputs)
         return self.outcome(prediction, task.query)
 
     def outcome(self, prediction: Any, query: Examples, buffers: dict[str, Tensor] | None = None) -> Outcome:

@@ -82,9 +82,10 @@ class Body(nn.Module):
             statistics: batch-norm statistics to use; those of the batch when ``None``.
 
         Returns:
-            The model's output and the statistics that its layers took from the batch.
+            The model's output and the statistics that its layers took from the batch: mean and
+            variance, which is the unbiased one where it will go into a running average (as in PyTorch).
         """
-        with statistics_pass(statistics) as current:
+        with statistics_pass(statistics, unbiased=self.norm in ("running", "per-step")) as current:
             output = functional_call(self.model, dict(weights), (inputs,))
         return output, current.seen
 

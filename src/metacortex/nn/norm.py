@@ -28,13 +28,14 @@ __all__ = [
     "Statistics",
     "StatisticsPass",
     "fused_kernels",
+    "real_rows",
     "running_statistics",
     "statistics_pass",
     "write_out_norms",
 ]
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
-"""Mean and biased variance, each ``[features]``, by layer name."""
+"""Mean and variance, each ``[features]``, by layer name."""
 
 
 @dataclass
@@ -43,21 +44,27 @@ class StatisticsPass:
 
     Attributes:
         given: statistics to normalise with; a layer that is not named uses those of its batch.
-        seen: filled with the statistics that each layer used.
+        unbiased: record the variance divided by n − 1, as running statistics want it, instead of the
+            one divided by n that the layer normalises with.
+        seen: filled with the statistics that each layer took from its batch.
     """
 
     given: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    unbiased: bool = False
     seen: Statistics = field(default_factory=dict)
 
 
 _current: ContextVar[StatisticsPass | None] = ContextVar("metacortex_statistics", default=None)
 _fused: ContextVar[bool] = ContextVar("metacortex_fused", default=False)
+_rows: ContextVar[Tensor | None] = ContextVar("metacortex_rows", default=None)
 
 
 @contextmanager
-def statistics_pass(given: Mapping[str, tuple[Tensor, Tensor]] | None = None) -> Iterator[StatisticsPass]:
-    """Run the forward passes inside with the statistics ``given`` and record those used."""
-    current = StatisticsPass(given or {})
+def statistics_pass(
+    given: Mapping[str, tuple[Tensor, Tensor]] | None = None, *, unbiased: bool = False
+) -> Iterator[StatisticsPass]:
+    """Run the forward passes inside with the statistics ``given`` and record those of the batch."""
+    current = StatisticsPass(given or {}, unbiased)
     token = _current.set(current)
     try:
         yield current
@@ -75,12 +82,36 @@ def fused_kernels(allowed: bool = True) -> Iterator[None]:
         _fused.reset(token)
 
 
+@contextmanager
+def real_rows(mask: Tensor | None) -> Iterator[None]:
+    """Keep padding out of batch statistics in the forward passes inside.
+
+    Args:
+        mask: ``[N]`` bool, False where a row of the inputs is padding; ``None`` when all are real.
+    """
+    token = _rows.set(mask)
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
     if weight is not None:
         x = x * weight.reshape(shape)
     if bias is not None:
         x = x + bias.reshape(shape)
     return x
+
+
+def _row_mean(x: Tensor, rows: Tensor | None) -> Tensor:
+    """Mean of ``[N, C, ...]`` over all axes but the second, counting only the real rows."""
+    axes = [0, *range(2, x.dim())]
+    if rows is None:
+        return x.mean(axes)
+    # A model may fold another axis into the first: [N, L, ...] -> [N*L, ...].
+    weights = rows.to(x.dtype).repeat_interleave(x.shape[0] // rows.shape[0]).reshape(-1, *[1] * (x.dim() - 1))
+    return (x * weights).mean(axes) / weights.mean().clamp_min(torch.finfo(x.dtype).tiny)
 
 
 class BatchNorm(nn.Module):
@@ -128,21 +159,30 @@ class BatchNorm(nn.Module):
             given = current.given.get(self.name)
         if given is not None:
             return self._normalise(x, *given)
-        if _fused.get():
+        rows = _rows.get()
+        if _fused.get() and rows is None:
             y, mean, inverse = torch.native_batch_norm(
                 x, self.weight, self.bias, None, None, True, self.momentum, self.eps
             )
-            if current is not None and x.shape[0]:
-                current.seen[self.name] = (mean.detach(), (inverse.detach() ** -2 - self.eps).clamp_min(0))
+            if x.shape[0]:
+                self._record(x, mean.detach(), (inverse.detach() ** -2 - self.eps).clamp_min(0))
             return y
-        axes = [0, *range(2, x.dim())]
-        mean = x.mean(axes)
         shape = (1, -1, *[1] * (x.dim() - 2))
+        mean = _row_mean(x, rows)
         centred = x - mean.reshape(shape)
-        var = (centred * centred).mean(axes)
-        if current is not None:
-            current.seen[self.name] = (mean, var)
+        var = _row_mean(centred * centred, rows)
+        self._record(x, mean, var)
         return _affine(centred * torch.rsqrt(var + self.eps).reshape(shape), self.weight, self.bias, shape)
+
+    def _record(self, x: Tensor, mean: Tensor, var: Tensor) -> None:
+        current, rows = _current.get(), _rows.get()
+        if current is None:
+            return
+        if current.unbiased:
+            share = torch.ones_like(var[0]) if rows is None else rows.to(var.dtype).mean()
+            count = x.numel() // x.shape[1] * share
+            var = var * (count / (count - 1).clamp_min(1))
+        current.seen[self.name] = (mean, var)
 
     def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         shape = (1, -1, *[1] * (x.dim() - 2))
@@ -233,7 +273,10 @@ def write_out_norms(model: nn.Module) -> nn.Module:
     replaced: dict[int, nn.Module] = {}
 
     def visit(parent: nn.Module) -> None:
-        for key, child in list(parent.named_children()):
+        # Not named_children(), which leaves out the second place of a shared layer.
+        for key, child in list(parent._modules.items()):
+            if child is None:
+                continue
             new = replaced.get(id(child)) or _written_out(child)
             if new is None:
                 visit(child)

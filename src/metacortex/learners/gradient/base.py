@@ -20,7 +20,7 @@ from metacortex.learners.objective import Objective, hide_padding
 from metacortex.learners.statistics import pack_statistics, unpack_statistics
 from metacortex.nn.body import Body
 from metacortex.nn.classifier import Classifier
-from metacortex.nn.norm import Statistics
+from metacortex.nn.norm import Statistics, real_rows
 from metacortex.task import Examples, Task
 from metacortex.tree import tree_map
 from metacortex.updates.base import UpdateRule
@@ -104,7 +104,8 @@ class GradientLearner(Learner):
         """One inner step; returns the new carry and the batch-norm statistics it saw."""
 
         def support_loss(fast: dict[str, Tensor]) -> tuple[Tensor, Statistics]:
-            output, seen = self._run(fast, support.inputs, self.body.given(k))
+            with real_rows(support.mask):
+                output, seen = self._run(fast, support.inputs, self.body.given(k))
             return self.objective.loss(self._slots(output, support.classes), support), seen
 
         gradients, seen = grad(support_loss, has_aux=True)(carry["fast"])
@@ -121,13 +122,15 @@ class GradientLearner(Learner):
             state["classes"] = support.classes
         given = self.body.given(self.steps)
         if self.body.norm == "support":
-            _, given = self.body.observe(state["weights"], support.inputs)
+            with real_rows(support.mask):
+                _, given = self.body.observe(state["weights"], support.inputs)
         return pack_statistics(state, given)
 
     def score(self, carry: State, task: Task, seen: dict[int, Statistics]) -> Outcome:
         """Loss of the adapted weights on the query set."""
         state = self.finish(carry, task.support)
-        prediction, query_seen = self._predict(state, task.query.inputs)
+        with real_rows(task.query.mask):
+            prediction, query_seen = self._predict(state, task.query.inputs)
         buffers = self.body.refreshed({**seen, self.steps: query_seen})
         return self.outcome(prediction, task.query, {f"body.{k}": v for k, v in buffers.items()})
 

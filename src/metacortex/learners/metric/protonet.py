@@ -14,7 +14,7 @@ from metacortex.learners.base import Learner, Outcome, State
 from metacortex.learners.objective import hide_padding
 from metacortex.learners.statistics import pack_statistics, unpack_statistics
 from metacortex.nn.body import Body
-from metacortex.nn.norm import Statistics
+from metacortex.nn.norm import Statistics, real_rows
 from metacortex.task import Examples, Task
 
 __all__ = ["ProtoNet", "ProtoNetSettings", "class_means", "squared_distances"]
@@ -60,6 +60,12 @@ def class_means(embeddings: Tensor, support: Examples) -> Tensor:
     return members.T @ embeddings / members.sum(0).clamp_min(1)[:, None]
 
 
+def _joined_mask(*parts: Examples) -> Tensor | None:
+    if all(part.mask is None for part in parts):
+        return None
+    return torch.cat([torch.ones_like(p.targets, dtype=torch.bool) if p.mask is None else p.mask for p in parts])
+
+
 class ProtoNet(Learner):
     """p(y = c | x) ∝ exp(−d(f_φ(x), c_c)), c_c = mean of f_φ over the support examples of class c.
 
@@ -85,6 +91,7 @@ class ProtoNet(Learner):
     name: ClassVar[str] = "protonet"
     train_way: ClassVar[int | None] = 60
     train_queries: ClassVar[int | None] = 5
+    train_tasks: ClassVar[int] = 1
     default_lr: ClassVar[float] = 2e-3
 
     def __init__(self, model: nn.Module, distance: str = "euclid", scale: float = 0.0, norm: str = "running") -> None:
@@ -100,11 +107,12 @@ class ProtoNet(Learner):
         Returns:
             ``prototypes`` ``[way, D]``, ``classes`` and, where the norm policy fixes them, ``statistics``.
         """
-        if self.body.norm == "support":
-            embeddings, given = self.body.observe(self.body.weights(), support.inputs)
-        else:
-            given = self.body.given(0)
-            embeddings, _ = self.body(self.body.weights(), support.inputs, given)
+        with real_rows(support.mask):
+            if self.body.norm == "support":
+                embeddings, given = self.body.observe(self.body.weights(), support.inputs)
+            else:
+                given = self.body.given(0)
+                embeddings, _ = self.body(self.body.weights(), support.inputs, given)
         return self._state(embeddings, support, given)
 
     def predict(self, state: State, inputs: Any) -> Tensor:
@@ -121,7 +129,8 @@ class ProtoNet(Learner):
             return super().loss(task)
         rows = task.support.targets.shape[0]
         images = torch.cat([task.support.inputs, task.query.inputs])
-        embeddings, seen = self.body(self.body.weights(), images)
+        with real_rows(_joined_mask(task.support, task.query)):
+            embeddings, seen = self.body(self.body.weights(), images)
         state = self._state(embeddings[:rows], task.support, None)
         buffers = {f"body.{k}": v for k, v in self.body.refreshed({0: seen}).items()}
         return self.outcome(self._logits(state, embeddings[rows:]), task.query, buffers)

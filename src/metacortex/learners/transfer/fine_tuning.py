@@ -15,6 +15,7 @@ from metacortex.learners.base import Learner, Outcome, State
 from metacortex.learners.objective import hide_padding
 from metacortex.learners.statistics import pack_statistics, unpack_statistics
 from metacortex.nn.body import Body
+from metacortex.nn.norm import real_rows
 from metacortex.task import Examples, Task
 from metacortex.updates.sgd import SGD
 
@@ -93,10 +94,12 @@ class FineTuning(Learner):
         weights["head.bias"] = like.new_zeros(support.way)
         fast = {name: w for name, w in weights.items() if self.tune == "all" or name.startswith("head")}
         given = self.body.given(0)
-        features = None if self.tune == "all" else self._features(weights, support.inputs, given)
+        with real_rows(support.mask):
+            features = None if self.tune == "all" else self._features(weights, support.inputs, given)
 
         def support_loss(fast: dict[str, Tensor]) -> Tensor:
-            x = self._features({**weights, **fast}, support.inputs, given) if features is None else features
+            with real_rows(support.mask):
+                x = self._features({**weights, **fast}, support.inputs, given) if features is None else features
             logits = F.linear(x, fast["head.weight"], fast["head.bias"])
             return self.objective.loss(hide_padding(logits, support.classes), support)
 
@@ -105,7 +108,8 @@ class FineTuning(Learner):
             fast, rule = self.rule.update(grad(support_loss)(fast), rule, fast, step)
         state: State = {"weights": {**weights, **fast}, "classes": support.classes}
         if self.body.norm == "support":
-            _, given = self.body.observe(_strip(state["weights"]), support.inputs)
+            with real_rows(support.mask):
+                _, given = self.body.observe(_strip(state["weights"]), support.inputs)
         return pack_statistics(state, given)
 
     def predict(self, state: State, inputs: Any) -> Tensor:
@@ -124,7 +128,8 @@ class FineTuning(Learner):
             return super().loss(task)
         if self.pretraining_head is None:
             raise LearnerError("this learner was made without train_classes, so it has no head to pre-train")
-        features, seen = self.body(self.body.weights(), task.query.inputs)
+        with real_rows(task.query.mask):
+            features, seen = self.body(self.body.weights(), task.query.inputs)
         buffers = {f"body.{k}": v for k, v in self.body.refreshed({0: seen}).items()}
         return self.outcome(self.pretraining_head(features), task.query, buffers)
 
