@@ -1,1 +1,1 @@
-"""data"""
+"""Class-indexed stores of examples; one file per source."""
