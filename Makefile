@@ -1,0 +1,68 @@
+# One command per act. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+# More options for pip, e.g. the index of PyTorch's CPU builds: make install PIP_OPTIONS="--extra-index-url ..."
+PIP_OPTIONS ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_OPTIONS)
+# Processes of the tests. Each gets one thread: PyTorch's own threads would only fight over the cores.
+WORKERS ?= 2
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help install develop demo test lint types tests format check bench wheel clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## make .venv and install metacortex with the versions of constraints.txt
+
+develop: .venv/developing ## install what the tests need, too
+
+demo: install ## meta-train on glyphs, compare on unseen scripts and on real handwriting (3 minutes)
+	@$(BIN)/metacortex demo
+
+test: lint types tests ## lint, types and tests
+
+lint: develop ## ruff: mistakes and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: develop ## pyright on src
+	$(BIN)/pyright
+
+tests: develop ## pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
+
+format: develop ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: ## exactly what continuous integration runs
+	./.ci/run
+
+bench: install ## tasks drawn per second
+	$(BIN)/python benchmarks/task_drawing.py
+
+wheel: develop ## build the wheel into dist/
+	$(BIN)/python -m build --no-isolation --wheel
+
+clean: ## delete .venv and everything that was built or cached here
+	rm -rf .venv build dist .cache .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "make: no '$(PYTHON)' here: install Python 3.11 or newer, or name one: make install PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: metacortex needs Python 3.11 or newer, '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1);" \
+	    "name a newer one: make install PYTHON=python3.12" >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv || { rm -rf .venv; exit 1; }
+
+# The files say that everything was installed; pip runs again only when one of these is newer.
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+.venv/developing: .venv/installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
