@@ -63,7 +63,7 @@ def from_arrays(
     views = _views(store, np.unique(labels).tolist(), splits)
     size = "x".join(map(str, store.shape))
     counts = ", ".join(f"{split} {len(view)}" for split, view in views.items())
-    return Dataset(name, f"{name}, classes: {counts}, {size}", store, views, provenance={"source": "arrays in memory"})
+    return Dataset(name, f"classes: {counts}, {size}", store, views, provenance={"source": "arrays in memory"})
 
 
 def _numbers(X: Any) -> np.ndarray:

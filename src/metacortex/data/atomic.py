@@ -55,6 +55,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         _publish(temporary, path)
     except OSError as error:
+        culprit = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+        if path.parent not in culprit.parents and culprit not in (path.parent, *path.parents):
+            raise DataError(f"cannot read {culprit}: {error.strerror or error}") from error
         raise DataError(
             f"cannot write {path}: {error.strerror or error}: free some space there, or choose another place "
             "with the environment variable METACORTEX_CACHE; nothing half-written was left"

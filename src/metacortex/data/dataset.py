@@ -71,7 +71,7 @@ def square(size: int | Sequence[int]) -> tuple[int, int]:
     Raises:
         DataError: unless both are whole and in 1..4096.
     """
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, Sequence) else ()
     if len(pair) != 2 or not all(isinstance(n, int) and 1 <= n <= 4096 for n in pair):
         raise DataError(f"size must be a whole number of pixels in 1..4096, or (height, width), got {size!r}")
-    return pair
+    return pair[0], pair[1]

@@ -30,11 +30,13 @@ def load_digits(*, size: int = 28) -> Dataset:
     shape = square(size)
     images, targets = load(return_X_y=True)
     ink = to_uint8(np.asarray(images).reshape(-1, 8, 8), (0, 16))  # [N, 64] -> [N, H, W]
-    pictures = np.stack([np.asarray(Image.fromarray(i).resize(shape[::-1], Image.Resampling.BILINEAR)) for i in ink])
+    pictures = np.stack(
+        [np.asarray(Image.fromarray(i).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)) for i in ink]
+    )
     data = from_arrays(pictures, targets, name="digits")
     return Dataset(
         "digits",
-        f"digits, all 10 classes for test, {shape[0]}x{shape[1]}",
+        f"all 10 classes for test, {shape[0]}x{shape[1]}",
         data.store,
         data.splits,
         provenance={

@@ -73,7 +73,7 @@ def load_omniglot(
         splits[split] = view.with_rotations() if split in turned else view
     counts = "/".join(str(len(members)) for members in names.values())
     shown = f"{' and '.join(turned)} rotated" if turned else "no rotations"
-    text = f"omniglot, {PROTOCOLS[protocol]} ({counts} characters), {shown}, {size}x{size}"
+    text = f"{PROTOCOLS[protocol]} ({counts} characters), {shown}, {size}x{size}"
     return Dataset(
         "omniglot", text, store, splits, within, {**_PROVENANCE, "folder": str(folder), "protocol": protocol}
     )

@@ -1,0 +1,99 @@
+"""Data sources by name: which there are and how each is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from metacortex.data.dataset import Dataset
+from metacortex.data.locations import cache_dir
+from metacortex.errors import DataError, unknown_name
+
+__all__ = ["BUILT_IN", "ENTRY_POINTS", "added_folder", "dataset_names", "find_loader", "load_dataset"]
+
+BUILT_IN = {
+    "digits": "metacortex.data.digits:load_digits",
+    "glyphs": "metacortex.data.glyphs:load_glyphs",
+    "omniglot": "metacortex.data.omniglot:load_omniglot",
+}
+"""The sources of this package: module and function, imported when asked for."""
+
+ENTRY_POINTS = "metacortex.datasets"
+"""Group of entry points by which other packages add functions ``(**options) -> Dataset``."""
+
+
+def dataset_names() -> list[str]:
+    """Sorted names that `load_dataset` knows: built in, from other packages, and added by the user."""
+    kept = cache_dir() / "data"
+    added = [p.parent.name for p in kept.glob("*/source.json")] if kept.is_dir() else []
+    return sorted({*BUILT_IN, *entry_points(group=ENTRY_POINTS).names, *added})
+
+
+def load_dataset(name: str, **options: Any) -> Dataset:
+    """Load a data source.
+
+    Args:
+        name: a name of `dataset_names`, the path of a folder of class folders, or ``folder:PATH``.
+        options: of the source, e.g. ``size=28``, ``rotations="train"``, ``protocol="vinyals"``.
+
+    Raises:
+        SettingsError: for a name or option that does not exist, naming the nearest that does.
+        DataError: if the data are missing or broken.
+
+    Example:
+        >>> load_dataset("digits", size=8).store.shape
+        (1, 8, 8)
+    """
+    loader, fixed = find_loader(name)
+    parameters = inspect.signature(loader).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    known = [p for p in parameters if p not in fixed]
+    for option in options:
+        if not open_ended and option not in known:
+            raise unknown_name(f"option of data source {name}", option, known)
+    return loader(**fixed, **options)
+
+
+def find_loader(name: str) -> tuple[Callable[..., Dataset], dict[str, Any]]:
+    """The function that loads a source, and the arguments that its name stands for.
+
+    Raises:
+        SettingsError: for an unknown name.
+        DataError: for a path that is no folder.
+    """
+    if name in BUILT_IN:
+        module, _, function = BUILT_IN[name].partition(":")
+        return getattr(importlib.import_module(module), function), {}
+    if name.startswith("folder:"):
+        return _folder(name.removeprefix("folder:"))
+    kept = added_folder(name)
+    if kept is not None:
+        loader, fixed = _folder(str(kept / "images"))
+        return loader, {**fixed, "name": name}
+    others = entry_points(group=ENTRY_POINTS)
+    if name in others.names:
+        return others[name].load(), {}
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _folder(name)
+    if os.sep in name or name.startswith((".", "~")):
+        raise DataError(f"{path}: there is no such folder")
+    raise unknown_name("data source", name, [*dataset_names(), "folder:PATH"])
+
+
+def added_folder(name: str) -> Path | None:
+    """Where the source that the user added under this name lies; ``None`` if there is none."""
+    if not name or name in (".", "..") or "/" in name or os.sep in name:
+        return None
+    place = cache_dir() / "data" / name
+    return place if (place / "source.json").is_file() else None
+
+
+def _folder(path: str) -> tuple[Callable[..., Dataset], dict[str, Any]]:
+    module = importlib.import_module("metacortex.data.folder")
+    return module.load_folder, {"path": Path(path).expanduser()}
