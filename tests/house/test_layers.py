@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Room -> rooms that it may import from. A room is a sub-package or a module of metacortex."""
 
-TOP_ROOMS = {"cli", "skills", "__main__"}
+TOP_ROOMS = {"cli", "skills", "demo", "__main__"}
 """Rooms that may use everything below, and each other, but that nothing below may use."""
 
 

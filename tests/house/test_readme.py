@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -25,12 +26,13 @@ LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]*)(#[^)\s]*)?\)")
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, in one namespace, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "__snippet__"}
+    module = ModuleType("snippet")  # dataclasses look up the module they are defined in
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     with torch.random.fork_rng(devices=[]):
         for block in blocks(page, "python"):
             # Line numbers of a traceback are those of the page.
             source = "\n" * (block.line - 1) + block.text
-            exec(compile(source, str(page), "exec"), names)
+            exec(compile(source, str(page), "exec"), module.__dict__)
 
 
 def test_readme_program_is_short() -> None:
