@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metacortex.errors import DataError, SettingsError
-from metacortex.task import Examples, Task
+from metacortex.task import Examples, Task, unstack_tasks
 from metacortex.tasks.random import bits, choose, fold, integers, root_key
 from metacortex.tasks.reading import ExampleReader
 
@@ -146,13 +146,7 @@ class Episodes:
         Raises:
             DataError: for a negative index.
         """
-        batch = self.batch([index])
-
-        def first(part: Examples) -> Examples:
-            assert part.classes is not None
-            return Examples(part.inputs[0], part.targets[0], None, part.classes[0])
-
-        return Task(first(batch.support), first(batch.query), info=batch.info[0])
+        return unstack_tasks(self.batch([index]))[0]
 
     def batch(self, indices: Sequence[int]) -> Task:
         """Draw several tasks at once: bit for bit ``stack_tasks([self.task(i) for i in indices])``.
@@ -253,7 +247,7 @@ class Episodes:
         short = usable[self._counts[usable] < shot + queries]
         if len(short):
             smallest = short[np.argmin(self._counts[short])]
-            others = f" (so have {len(short) - 1} other classes too few)" if len(short) > 1 else ""
+            others = _others(len(short) - 1)
             raise DataError(
                 f"class '{self._names[smallest]}' has {_plural(int(self._counts[smallest]))}, "
                 f"a {shot}-shot task with {queries} queries needs {shot + queries}{others}: "
@@ -312,3 +306,9 @@ def _show(bounds: Range) -> str:
 
 def _plural(count: int) -> str:
     return f"{count} example" if count == 1 else f"{count} examples"
+
+
+def _others(count: int) -> str:
+    if not count:
+        return ""
+    return " (1 other class is too small as well)" if count == 1 else f" ({count} other classes are too small as well)"

@@ -25,6 +25,9 @@ Keys = NDArray[np.uint64]
 Integers = NDArray[np.int64]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_FACTOR1, _FACTOR2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_SHIFT1, _SHIFT2, _SHIFT3 = np.uint64(30), np.uint64(27), np.uint64(31)
+_HALF = np.uint64(32)
 _LOW32 = np.uint64(0xFFFFFFFF)
 
 
@@ -55,7 +58,7 @@ def fold(keys: Keys, numbers: ArrayLike) -> Keys:
         uint64 of the broadcast shape.
     """
     words = np.asarray(numbers).astype(np.uint64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # numpy warns of wrapping for zero-dimensional words, never for arrays
         return _mix(_mix(words + _GAMMA) ^ keys)
 
 
@@ -73,9 +76,8 @@ def bits(keys: Keys, n: int) -> Keys:
         >>> [hex(int(word)) for word in bits(np.array(0, dtype=np.uint64), 2)]
         ['0xe220a8397b1dcdaf', '0x6e789e6aa1b965f4']
     """
-    with np.errstate(over="ignore"):
-        steps = np.arange(1, n + 1, dtype=np.uint64) * _GAMMA
-        return _mix(np.asarray(keys, dtype=np.uint64)[..., None] + steps)
+    steps = np.arange(1, n + 1, dtype=np.uint64) * _GAMMA
+    return _mix(np.asarray(keys, dtype=np.uint64)[..., None] + steps)
 
 
 def integers(words: Keys, below: ArrayLike) -> Integers:
@@ -93,8 +95,8 @@ def integers(words: Keys, below: ArrayLike) -> Integers:
         int64 of the broadcast shape.
     """
     limit = np.asarray(below).astype(np.uint64)
-    high, low = words >> np.uint64(32), words & _LOW32
-    return ((high * limit + ((low * limit) >> np.uint64(32))) >> np.uint64(32)).astype(np.int64)
+    high, low = words >> _HALF, words & _LOW32
+    return ((high * limit + ((low * limit) >> _HALF)) >> _HALF).astype(np.int64)
 
 
 def choose(keys: Keys, population: ArrayLike, count: int) -> Integers:
@@ -143,7 +145,6 @@ def permutation(key: Keys, size: int) -> Integers:
 
 def _mix(words: Keys) -> Keys:
     """SplitMix64's finaliser, a bijection of the 64-bit words."""
-    with np.errstate(over="ignore"):
-        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return words ^ (words >> np.uint64(31))
+    words = (words ^ (words >> _SHIFT1)) * _FACTOR1
+    words = (words ^ (words >> _SHIFT2)) * _FACTOR2
+    return words ^ (words >> _SHIFT3)

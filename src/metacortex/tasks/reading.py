@@ -9,12 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metacortex.errors import DataError, SettingsError
+from metacortex.errors import SettingsError
 
 if TYPE_CHECKING:
     from metacortex.data.view import ClassView
 
-__all__ = ["ExampleReader"]
+__all__ = ["TURNED_BYTES", "ExampleReader"]
+
+TURNED_BYTES = 128 * 2**20
+"""Largest view (its examples as stored) kept turned in memory; Omniglot's 4,112 rotated classes take 62 MiB."""
 
 
 class ExampleReader:
@@ -23,6 +26,10 @@ class ExampleReader:
     All work is done by numpy in the calling thread: copying a batch takes about a millisecond, and
     waking PyTorch's thread pool for it costs more than it saves wherever cores are shared.
 
+    Turning images takes as long as all the rest, so a view with rotated classes is turned once, at
+    the first reading, and kept in memory; unless it is larger than `TURNED_BYTES`: then what is
+    read is turned each time.
+
     Args:
         view: the classes to read from.
         dtype: of the tensors. Of a ``uint8`` store: a floating type (scaled to 0..1) or
@@ -30,20 +37,24 @@ class ExampleReader:
 
     Raises:
         SettingsError: for another dtype.
-        DataError: for quarter turns of examples that are not square images.
     """
 
     def __init__(self, view: ClassView, dtype: torch.dtype = torch.float32) -> None:
         store = view.store
+        self._view = view
         _check_dtype(store.examples.dtype, dtype)
-        _check_rotation(store.shape, view.rotation, store.name)
         # A plain array over the same memory map: np.memmap's own indexing wraps every result in Python.
         self._examples = np.asarray(store.examples).view(np.ndarray)
         self._starts = np.asarray(store.offsets, dtype=np.int64)[view.index]  # [classes]
-        self._turns = np.asarray(view.rotation, dtype=np.int64) % 4  # [classes]
-        self._turned = bool(self._turns.any())
+        self._counts = np.asarray(view.counts(), dtype=np.int64)  # [classes]
+        self._turns = np.asarray(view.rotation, dtype=np.int64)  # [classes]
+        self._to_turn = bool(self._turns.any())
         self._dtype = dtype
         self.shape: tuple[int, ...] = tuple(store.shape)
+
+    def __reduce__(self) -> tuple[type[ExampleReader], tuple[ClassView, torch.dtype]]:
+        # another process opens the store itself instead of receiving its content
+        return ExampleReader, (self._view, self._dtype)
 
     def read(self, classes: NDArray[np.int64], members: NDArray[np.int64]) -> Tensor:
         """Read examples.
@@ -55,13 +66,25 @@ class ExampleReader:
         Returns:
             ``[N, *shape]`` tensor of the reader's dtype.
         """
+        if self._to_turn and self._counts.sum() * self._examples[:1].nbytes <= TURNED_BYTES:
+            self._turn_all()
+        return self._to_tensor(self._gather(classes, members))
+
+    def _gather(self, classes: NDArray[np.int64], members: NDArray[np.int64]) -> np.ndarray:
         rows = np.take(self._examples, self._starts[classes] + members, axis=0)  # [N, *shape]
-        if self._turned:
+        if self._to_turn:
             turns = self._turns[classes]
             for quarter in (1, 2, 3):
                 here = np.flatnonzero(turns == quarter)
                 rows[here] = np.rot90(rows[here], quarter, axes=(2, 3))
-        return self._to_tensor(rows)
+        return rows
+
+    def _turn_all(self) -> None:
+        """Replace the store's examples by those of the view, class by class, as they are shown."""
+        starts = np.cumsum(self._counts) - self._counts
+        classes = np.repeat(np.arange(len(starts)), self._counts)
+        self._examples = self._gather(classes, np.arange(len(classes)) - starts[classes])
+        self._starts, self._to_turn = starts, False
 
     def _to_tensor(self, rows: np.ndarray) -> Tensor:
         if rows.dtype == np.uint8 and self._dtype != torch.uint8:
@@ -76,12 +99,4 @@ def _check_dtype(stored: np.dtype, dtype: torch.dtype) -> None:
     if dtype == torch.uint8 and stored != np.uint8:
         raise SettingsError(
             f"dtype: torch.uint8 needs a store of uint8 examples, this one has {stored}: use torch.float32"
-        )
-
-
-def _check_rotation(shape: tuple[int, ...], rotation: np.ndarray, name: str) -> None:
-    if np.any(rotation) and (len(shape) != 3 or shape[1] != shape[2]):
-        raise DataError(
-            f"data '{name}': classes can only be rotated when examples are square images [C, H, H], "
-            f"these have shape {list(shape)}: load it with rotations=()"
         )

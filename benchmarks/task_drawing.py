@@ -1,0 +1,79 @@
+"""How many tasks per second are drawn: 5-way 1-shot 15 queries, 28x28, float32 batches of 32.
+
+    python benchmarks/task_drawing.py [--json] [--repeats 9] [--batches 40]
+
+Uses Omniglot (Vinyals split, meta-train classes with rotations) where METACORTEX_DATA is set,
+otherwise noise of the same shape: 4,112 classes of 20 examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+
+import numpy as np
+
+from metacortex.data.omniglot import load_omniglot
+from metacortex.data.store import ClassStore
+from metacortex.data.view import ClassView
+from metacortex.tasks.episodes import Episodes, EpisodeSpec
+
+SIZE = 32
+
+
+def noise_view() -> ClassView:
+    """A view of Omniglot's shape, filled with noise: 1,028 classes in four rotations."""
+    examples = np.random.default_rng(0).integers(0, 256, (1028 * 20, 1, 28, 28), dtype=np.uint8)
+    store = ClassStore.from_arrays(examples, np.repeat(np.arange(1028), 20))
+    return ClassView(store, np.tile(np.arange(1028), 4), np.repeat(np.arange(4), 1028), None)
+
+
+def measure(episodes: Episodes, repeats: int, batches: int) -> list[float]:
+    """Tasks per second of each repeat; every batch is a new one."""
+    rates = []
+    for repeat in range(-1, repeats):  # the first is a warm-up
+        begin = time.perf_counter()
+        for b in range(batches):
+            first = ((repeat + 1) * batches + b) * SIZE
+            episodes.batch(range(first, first + SIZE))
+        rates.append(batches * SIZE / (time.perf_counter() - begin))
+    return rates[1:]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--batches", type=int, default=40, help="batches per repeat")
+    options = parser.parse_args()
+    real = bool(os.environ.get("METACORTEX_DATA"))
+    view = load_omniglot().splits["train"] if real else noise_view()
+    episodes = Episodes(view, EpisodeSpec(5, 1, 15), seed=0, split="train")
+    rates = measure(episodes, options.repeats, options.batches)
+    result = {
+        "benchmark": "task_drawing",
+        "data": "omniglot" if real else "noise",
+        "classes": len(view),
+        "protocol": episodes.protocol,
+        "batch": SIZE,
+        "tasks_per_s": round(statistics.median(rates)),
+        "lowest": round(min(rates)),
+        "highest": round(max(rates)),
+        "repeats": options.repeats,
+    }
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print(
+            f"{result['data']}, {result['classes']} classes, {result['protocol']}, batches of {SIZE}: "
+            f"{result['tasks_per_s']:,} tasks/s "
+            f"(median of {options.repeats}; {result['lowest']:,} to {result['highest']:,})"
+        )
+
+
+if __name__ == "__main__":
+    main()
