@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metacortex.errors import DataError, SettingsError
+from metacortex.errors import DataError
 from metacortex.task import Examples, Task, unstack_tasks
+from metacortex.tasks.pools import ClassPools, EpisodeSpec
 from metacortex.tasks.random import bits, choose, fold, integers, root_key
 from metacortex.tasks.reading import ExampleReader
 
@@ -24,46 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["EpisodeSpec", "Episodes"]
 
 Integers = NDArray[np.int64]
-Range = tuple[int, int]
 
 # Streams of random numbers within a task. Their numbers are part of what a task is: never renumber.
 _WAY, _SHOT, _QUERIES, _GROUP, _CLASSES, _MEMBERS = range(6)
-
-
-@dataclass(frozen=True)
-class EpisodeSpec:
-    """The size of an episode; each an int, or an inclusive range ``(low, high)`` drawn per task.
-
-    Attributes:
-        way: classes of a task.
-        shot: support examples per class.
-        queries: query examples per class.
-
-    Raises:
-        SettingsError: for anything but positive ints and ordered pairs of them.
-    """
-
-    way: int | Range = 5
-    shot: int | Range = 1
-    queries: int | Range = 15
-
-    def __post_init__(self) -> None:
-        for name in ("way", "shot", "queries"):
-            value = getattr(self, name)
-            pair = (value, value) if _is_int(value) else tuple(value) if isinstance(value, (tuple, list)) else ()
-            if len(pair) != 2 or not all(map(_is_int, pair)) or not 1 <= pair[0] <= pair[1]:
-                raise SettingsError(f"{name}: expected a positive int or a range (low, high) of them, got {value!r}")
-            if not _is_int(value):
-                object.__setattr__(self, name, pair)
-
-    def range_of(self, name: str) -> Range:
-        """``(low, high)`` of ``"way"``, ``"shot"`` or ``"queries"``."""
-        value = getattr(self, name)
-        return (value, value) if _is_int(value) else value
-
-    def __str__(self) -> str:
-        way, shot, queries = (_show(self.range_of(name)) for name in ("way", "shot", "queries"))
-        return f"{way}-way {shot}-shot {queries} queries"
 
 
 @dataclass(frozen=True)
@@ -122,8 +86,7 @@ class Episodes:
         self._counts = np.asarray(view.counts(), dtype=np.int64)  # [classes of the view]
         self._names: list[str] = list(view.names)
         self._ranges = [spec.range_of(name) for name in ("way", "shot", "queries")]
-        usable = self._usable(min_examples)
-        self._order, self._starts, self._sizes = self._pools(usable)
+        self._pools = ClassPools.of(view, spec, split=split, within_group=within_group, min_examples=min_examples)
         self._reader = ExampleReader(view, dtype)
         self._key = root_key(self.seed, split)
 
@@ -197,10 +160,11 @@ class Episodes:
             low + integers(bits(fold(keys, stream), 1)[:, 0], high - low + 1)
             for stream, (low, high) in zip((_WAY, _SHOT, _QUERIES), self._ranges, strict=True)
         )
-        pool = integers(bits(fold(keys, _GROUP), 1)[:, 0], len(self._sizes))  # [T]
+        pools = self._pools
+        pool = integers(bits(fold(keys, _GROUP), 1)[:, 0], len(pools.sizes))  # [T]
         slots = np.arange(way.max())
-        drawn = choose(fold(keys, _CLASSES), self._sizes[pool], len(slots))  # [T, W]
-        classes = self._order[self._starts[pool][:, None] + drawn]  # [T, W]
+        drawn = choose(fold(keys, _CLASSES), pools.sizes[pool], len(slots))  # [T, W]
+        classes = pools.classes[pools.starts[pool][:, None] + drawn]  # [T, W]
         member_keys = fold(fold(keys, _MEMBERS)[:, None], slots)  # [T, W]
         members = choose(member_keys.ravel(), self._counts[classes].ravel(), int((shot + queries).max()))
         return _Plan(way, shot, queries, classes, members.reshape(*classes.shape, -1))
@@ -231,54 +195,6 @@ class Episodes:
             for t, index in enumerate(indices)
         ]
 
-    def _usable(self, min_examples: int | None) -> Integers:
-        """The classes to draw from; an error if one of them is too small for a task."""
-        if not len(self._counts):
-            raise DataError(
-                f"split '{self.split}' of '{self.view.store.name}' has no classes: no task can be drawn from it"
-            )
-        usable = np.flatnonzero(self._counts >= (min_examples or 0))
-        if not len(usable):
-            raise DataError(
-                f"no class of split '{self.split}' has min_examples={min_examples} examples, "
-                f"the largest has {self._counts.max()}: lower min_examples"
-            )
-        shot, queries = self._ranges[1][1], self._ranges[2][1]
-        short = usable[self._counts[usable] < shot + queries]
-        if len(short):
-            smallest = short[np.argmin(self._counts[short])]
-            others = _others(len(short) - 1)
-            raise DataError(
-                f"class '{self._names[smallest]}' has {_plural(int(self._counts[smallest]))}, "
-                f"a {shot}-shot task with {queries} queries needs {shot + queries}{others}: "
-                f"lower shot or queries, or drop such classes with min_examples={shot + queries}"
-            )
-        return usable
-
-    def _pools(self, usable: Integers) -> tuple[Integers, Integers, Integers]:
-        """What a task's classes are drawn from: classes grouped by pool, where each pool begins, its size."""
-        way = self._ranges[0][1]
-        if not self.within_group:
-            if way > len(usable):
-                raise DataError(
-                    f"a {way}-way task needs {way} classes, split '{self.split}' has {len(usable)} "
-                    f"with enough examples: lower way to {len(usable)} or less"
-                )
-            return usable, np.zeros(1, np.int64), np.array([len(usable)])
-        if self.view.group is None:
-            raise DataError(
-                f"within_group=True, but the classes of '{self.view.store.name}' have no groups: set it to False"
-            )
-        group = np.asarray(self.view.group)[usable]
-        order = np.argsort(group, kind="stable")
-        _, starts, sizes = np.unique(group[order], return_index=True, return_counts=True)
-        if sizes.max() < way:
-            raise DataError(
-                f"a {way}-way task within one group needs a group of {way} classes, the largest of "
-                f"split '{self.split}' has {sizes.max()}: lower way to {sizes.max()} or less, or set within_group=False"
-            )
-        return usable[order], starts[sizes >= way], sizes[sizes >= way]
-
 
 def _scatter(rows: Tensor, mask: Tensor) -> Tensor:
     out = rows.new_zeros(*mask.shape, *rows.shape[1:])
@@ -293,22 +209,3 @@ def _check_indices(indices: Sequence[int]) -> Integers:
     if min(numbers) < 0:
         raise DataError(f"task indices count from 0, got {min(numbers)}")
     return np.array(numbers, dtype=np.int64)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _show(bounds: Range) -> str:
-    low, high = bounds
-    return f"{low}" if low == high else f"{low}..{high}"
-
-
-def _plural(count: int) -> str:
-    return f"{count} example" if count == 1 else f"{count} examples"
-
-
-def _others(count: int) -> str:
-    if not count:
-        return ""
-    return " (1 other class is too small as well)" if count == 1 else f" ({count} other classes are too small as well)"
