@@ -129,7 +129,7 @@ def test_huge_images_are_not_decoded(side: int) -> None:
         read_image(io.BytesIO(file))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 30))
 def test_any_damage_is_a_data_error_or_an_image(seed: int, hits: int) -> None:
     rng = np.random.default_rng(seed)

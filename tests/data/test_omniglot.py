@@ -150,10 +150,11 @@ def test_lists_agree_with_the_published_ones() -> None:
 @REAL
 @pytest.mark.slow
 def test_real_omniglot() -> None:
-    start = time.perf_counter()
+    # processor time: the wall clock says more of what else the machine is doing
+    start = time.process_time()
     seen = []
     data = load_dataset("omniglot", progress=lambda done, total: seen.append((done, total)))
-    assert time.perf_counter() - start < 60  # 16 s measured, 35 s while other programs shared the cores
+    assert time.process_time() - start < 30
     assert seen[-1] == (1623, 1623)
     times = []
     for _ in range(3):
