@@ -1,1 +1,1 @@
-"""cli"""
+"""The command `metacortex`: one file per group of verbs."""

@@ -1,0 +1,184 @@
+"""``metacortex train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from metacortex.cli.options import Json, Quiet, examples, parse_assignments
+from metacortex.cli.output import emit, note, tell
+from metacortex.errors import SettingsError
+
+if TYPE_CHECKING:
+    from metacortex.settings import RunSettings
+    from metacortex.training.run import RunResult
+
+__all__ = ["add_to", "train_command"]
+
+_EPILOG = examples(
+    [
+        "train protonet --data omniglot --way 5 --shot 1 --minutes 30 --out runs/proto",
+        "train maml --data glyphs --steps 2000 --inner-lr 0.4 --out runs/maml",
+        "train --config run.toml --set training.lr=0.001 --out runs/mine",
+        "train --resume --out runs/proto",
+    ],
+    """Ctrl-C finishes the step, saves and says how to go on. With --json: run, learner, steps, seconds,
+    best_accuracy (0 to 1, null without validation), best_step, finished, interrupted.""",
+)
+
+_FLAGS = {
+    "learner": "learner.name",
+    "norm": "learner.norm",
+    "inner_lr": "learner.inner_lr",
+    "inner_steps": "learner.inner_steps",
+    "order": "learner.order",
+    "backbone": "backbone.name",
+    "data": "data.name",
+    "protocol": "data.protocol",
+    "way": "data.way",
+    "shot": "data.shot",
+    "queries": "data.queries",
+    "train_way": "data.train_way",
+    "size": "data.size",
+    "rotations": "data.rotations",
+    "steps": "training.steps",
+    "minutes": "training.minutes",
+    "tasks": "training.tasks",
+    "lr": "training.lr",
+    "seed": "training.seed",
+    "strategy": "training.strategy",
+    "threads": "training.threads",
+}
+"""Flag -> setting. Values go through as given: the settings check them, here as in a file."""
+
+
+def _flag(name: str, help: str, panel: str, metavar: str = "NAME") -> Any:
+    return typer.Option(f"--{name}", help=help, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+def train_command(
+    context: typer.Context,
+    learner: Annotated[
+        str | None,
+        typer.Argument(metavar="[LEARNER]", help="Which learner; see `metacortex learners`.", show_default=False),
+    ] = None,
+    out: Annotated[Path | None, _flag("out", "Folder of the run.", "Run", "FOLDER")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.", rich_help_panel="Run")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel="Run")
+    ] = False,
+    config: Annotated[
+        Path | None, _flag("config", "Settings in a TOML file; flags override it.", "Run", "FILE")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="Any setting, e.g. learner.distance=cosine.",
+            rich_help_panel="Run",
+        ),
+    ] = None,
+    steps: Annotated[str | None, _flag("steps", "Budget in meta-steps (bit-reproducible).", "Budget", "N")] = None,
+    minutes: Annotated[str | None, _flag("minutes", "Budget in minutes.", "Budget", "X")] = None,
+    seed: Annotated[str | None, _flag("seed", "Seed of weights and training tasks.", "Budget", "N")] = None,
+    data: Annotated[str | None, _flag("data", "Data source: a name, folder:PATH or a folder.", "Tasks")] = None,
+    protocol: Annotated[str | None, _flag("protocol", "Split protocol of the source.", "Tasks")] = None,
+    rotations: Annotated[
+        str | None, _flag("rotations", "Splits with rotated classes, e.g. train,val.", "Tasks", "SPLITS")
+    ] = None,
+    size: Annotated[str | None, _flag("size", "Side of the images in pixels.", "Tasks", "N")] = None,
+    way: Annotated[str | None, _flag("way", "Classes per task.", "Tasks", "N")] = None,
+    shot: Annotated[str | None, _flag("shot", "Support examples per class.", "Tasks", "N")] = None,
+    queries: Annotated[str | None, _flag("queries", "Query examples per class.", "Tasks", "N")] = None,
+    train_way: Annotated[str | None, _flag("train-way", "Classes per training task.", "Tasks", "N")] = None,
+    backbone: Annotated[str | None, _flag("backbone", "Base model.", "Learner")] = None,
+    norm: Annotated[
+        str | None, _flag("norm", "Batch-norm policy: support, running, query-batch, per-step.", "Learner")
+    ] = None,
+    inner_lr: Annotated[str | None, _flag("inner-lr", "Learning rate of the inner loop.", "Learner", "X")] = None,
+    inner_steps: Annotated[str | None, _flag("inner-steps", "Steps of the inner loop.", "Learner", "N")] = None,
+    order: Annotated[str | None, _flag("order", "2, or 1 for first-order MAML.", "Learner", "N")] = None,
+    lr: Annotated[str | None, _flag("lr", "Learning rate of the outer loop.", "Optimisation", "X")] = None,
+    tasks: Annotated[str | None, _flag("tasks", "Tasks per meta-batch.", "Optimisation", "N")] = None,
+    strategy: Annotated[str | None, _flag("strategy", "How the meta-gradient is computed.", "Optimisation")] = None,
+    threads: Annotated[str | None, _flag("threads", "Threads of PyTorch.", "Optimisation", "N")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Meta-train a learner into a run folder, with live progress; the best model by validation is kept."""
+    if out is None:
+        raise SettingsError("say where the run goes: --out FOLDER, e.g. --out runs/first")
+    flags = {setting: context.params[name] for name, setting in _FLAGS.items() if context.params[name] is not None}
+    settings = _settings(out, config, {**flags, **_assigned(flags, assignments or [])}, resume=resume)
+    result = _train(settings, out, resume=resume, overwrite=overwrite, progress=not quiet)
+    _report(result, as_json=as_json)
+    if result.interrupted:
+        raise typer.Exit(130)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("train", epilog=_EPILOG)(train_command)
+
+
+def _assigned(flags: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    values = parse_assignments(assignments)
+    for key in values:
+        if key in flags:
+            raise SettingsError(f"{key} is given twice: by a flag ({flags[key]}) and by --set ({values[key]})")
+    return values
+
+
+def _settings(out: Path, config: Path | None, given: dict[str, Any], *, resume: bool) -> RunSettings | None:
+    """Flags over the file over the defaults; a run that is resumed has its own settings for defaults."""
+    from metacortex.settings import RunSettings, merge, read_settings
+    from metacortex.training.run_folder import RunFolder
+
+    if resume and config is None:
+        folder = RunFolder(out)
+        if not folder.exists() and "learner.name" in given:
+            return merge(RunSettings(), given)
+        folder.info()
+        return merge(folder.settings(), given) if given else None
+    if config is None and "learner.name" not in given:
+        raise SettingsError(
+            "say which learner to train, e.g. `metacortex train protonet`, or give --config or --resume"
+        )
+    return merge(RunSettings() if config is None else read_settings(config), given)
+
+
+def _train(settings: RunSettings | None, out: Path, *, resume: bool, overwrite: bool, progress: bool) -> RunResult:
+    from metacortex.training.run import resume_command, train
+    from metacortex.training.run_folder import RunFolder
+
+    try:
+        return train(settings, out, resume=resume, overwrite=overwrite, progress=progress)
+    except KeyboardInterrupt:
+        if RunFolder(out).exists():
+            note(f"the run is kept as last saved; continue with: {resume_command(out)}")
+        raise typer.Exit(130) from None
+
+
+def _report(result: RunResult, *, as_json: bool) -> None:
+    if result.interrupted:
+        note(f"stopped and saved at step {result.step}; continue with: {result.resume_command}")
+    if as_json:
+        content = {
+            "run": str(result.path),
+            "learner": result.learner.name,
+            "steps": result.step,
+            "seconds": round(result.seconds, 3),
+            "best_accuracy": result.best_accuracy,
+            "best_step": result.best_step,
+            "finished": result.finished,
+            "interrupted": result.interrupted,
+        }
+        emit("train", content)
+    elif result.finished:
+        best = result.best_accuracy
+        score = "" if best is None else f"; best validation accuracy {100 * best:.2f} % at step {result.best_step}"
+        tell(f"{result.learner.name}: {result.step} steps in {result.seconds / 60:.1f} min{score}")
+        tell(f"kept in {result.path}; measure it with: metacortex evaluate {result.path}")
