@@ -244,14 +244,24 @@ class InstanceNorm(nn.Module):
         return _affine(centred * torch.rsqrt(var + self.eps), self.weight, self.bias, shape)
 
 
+_STOCK_FORWARDS = (
+    nn.BatchNorm2d.forward,
+    nn.SyncBatchNorm.forward,
+    nn.InstanceNorm2d.forward,
+    nn.LayerNorm.forward,
+)
+
+
 def _written_out(layer: nn.Module) -> nn.Module | None:
     """The counterpart of a stock layer with the same parameters, or None for other layers."""
+    if type(layer).forward not in _STOCK_FORWARDS:
+        return None  # Whoever wrote a forward pass of their own meant it.
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not isinstance(layer, nn.modules.batchnorm._LazyNormBase):
         momentum = 0.1 if layer.momentum is None else layer.momentum
         new: nn.Module = BatchNorm(layer.num_features, layer.eps, momentum, layer.affine)
     elif isinstance(layer, nn.modules.instancenorm._InstanceNorm):
         new = InstanceNorm(layer.num_features, layer.eps, layer.affine)
-    elif type(layer) is nn.LayerNorm:
+    elif isinstance(layer, nn.LayerNorm):
         new = LayerNorm(tuple(layer.normalized_shape), layer.eps, layer.elementwise_affine)
     else:
         return None
@@ -260,7 +270,9 @@ def _written_out(layer: nn.Module) -> nn.Module | None:
     for name in ("running_mean", "running_var"):
         if isinstance(new, BatchNorm) and isinstance(getattr(layer, name, None), Tensor):
             setattr(new, name, getattr(layer, name))
-    return new.train(layer.training)
+    # Statistics that the stock layer did not track are made beside its other tensors.
+    own = next((x for x in layer.parameters()), None)
+    return (new if own is None else new.to(own)).train(layer.training)
 
 
 def write_out_norms(model: nn.Module) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -18,13 +18,13 @@ __all__ = ["check_meta_gradient", "check_shared_parameters", "check_strategies",
 
 
 def finite_difference_gap(
-    learner: Learner, task: Task, gradients: Gradients, *, directions: int = 3, step: float = 1e-5
+    learner: Learner, tasks: Sequence[Task], gradients: Gradients, *, directions: int = 3, step: float = 1e-5
 ) -> float:
     """Largest gap between g·v and (L(φ + hv) − L(φ − hv)) / 2h over random unit directions v.
 
     Args:
         learner: in float64; its mode is kept.
-        task: one task, in float64.
+        tasks: in float64; L is the sum of their losses.
         gradients: g, the claimed dL/dφ by parameter name.
         directions: how many directions are tried.
         step: h.
@@ -37,7 +37,7 @@ def finite_difference_gap(
     def loss(scale: float, direction: dict[str, Tensor]) -> float:
         moved = {name: p + scale * direction[name] for name, p in phi.items()}
         with torch.no_grad():
-            return float(learner.call(moved, "loss", task).loss)
+            return sum(float(learner.call(moved, "loss", task).loss) for task in tasks)
 
     def length(tensors: dict[str, Tensor]) -> float:
         return sum(float((x * x).sum()) for x in tensors.values()) ** 0.5
@@ -80,7 +80,7 @@ def check_meta_gradient(
         require(not missing, "meta-gradient", f"in {mode} these names differ from the parameters': {sorted(missing)}")
         attached = [x for x in tree_leaves((gradients, outcome)) if isinstance(x, Tensor) and x.requires_grad]
         require(not attached, "meta-gradient", f"in {mode} task_gradient returned tensors that are not detached")
-        gap = finite_difference_gap(learner, task, gradients, directions=directions)
+        gap = finite_difference_gap(learner, [task], gradients, directions=directions)
         require(gap < tolerance, "meta-gradient", f"in {mode} it differs from finite differences by {gap:.1e}")
 
 
@@ -164,5 +164,5 @@ def check_shared_parameters(
         require(unused and not unused[0].any(), "shared", f"in {mode} the gradient of an unused parameter is not zero")
         frozen = [name for name in gradients if name.endswith("frozen")]
         require(not frozen, "shared", f"in {mode} a parameter with requires_grad=False got a gradient")
-        gap = finite_difference_gap(learner, task, gradients) if exact else 0.0
+        gap = finite_difference_gap(learner, [task], gradients) if exact else 0.0
         require(gap < 1e-7, "shared", f"in {mode} with a tied weight the gradient is wrong by {gap:.1e}")

@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, vjp
 
 from metacortex.errors import LearnerError, SettingsError
 from metacortex.learners.base import Gradients, Learner, Outcome, State
+from metacortex.learners.gradient.replay import random_state, replayed
 from metacortex.learners.gradient.selection import select
 from metacortex.learners.objective import Objective, hide_padding
 from metacortex.learners.statistics import pack_statistics, unpack_statistics
@@ -187,8 +188,9 @@ class GradientLearner(Learner):
         """
         phi = self.meta_parameters()
         with torch.no_grad():
-            carries, seen = [self.call(phi, "start")], {}
+            carries, seen, randoms = [self.call(phi, "start")], {}, []
             for k in range(self.steps):
+                randoms.append(random_state())
                 carry, seen[k] = self.call(phi, "step", carries[-1], task.support, k)
                 carries.append(carry)
 
@@ -202,10 +204,12 @@ class GradientLearner(Learner):
             def one(phi: dict[str, Tensor], carry: State, k: int = k) -> State:
                 return self.call(phi, "step", carry, task.support, k)[0]
 
-            _, pull = vjp(one, phi, carries.pop())
+            # A model with dropout must drop the same units when its step is computed again.
+            with replayed(randoms.pop()):
+                pull = vjp(one, phi, carries.pop())[1]
             share, adjoint = pull(adjoint)
             total = tree_map(torch.add, total, share)
-        _, pull = vjp(lambda phi: self.call(phi, "start"), phi)
+        pull = vjp(lambda phi: self.call(phi, "start"), phi)[1]
         (share,) = pull(adjoint)
         return tree_map(torch.add, total, share), tree_map(torch.Tensor.detach, outcome)
 
