@@ -8,8 +8,7 @@ give the same gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -18,6 +17,7 @@ from torch.func import grad, vmap
 
 from metacortex.errors import LearnerError, unknown_name
 from metacortex.learners.base import Gradients, Learner, Outcome
+from metacortex.nn.mode import evaluating
 from metacortex.nn.norm import fused_kernels
 from metacortex.task import Task, unstack_tasks
 from metacortex.tree import tree_map
@@ -102,17 +102,6 @@ def meta_gradient(
     return gradients, Outcome(loss, outcomes.prediction, buffers, outcomes.metrics)
 
 
-@contextmanager
-def _evaluating(learner: Learner) -> Iterator[None]:
-    training = learner.training
-    learner.eval()
-    try:
-        with torch.no_grad(), fused_kernels():
-            yield
-    finally:
-        learner.train(training)
-
-
 def evaluate_tasks(learner: Learner, batch: Task) -> Outcome:
     """Adapt to each task and score its queries; no graph is kept, nothing of the learner changes.
 
@@ -123,7 +112,7 @@ def evaluate_tasks(learner: Learner, batch: Task) -> Outcome:
     Returns:
         An `Outcome` with ``loss``, ``prediction`` and ``metrics`` per task ``[T, ...]``.
     """
-    with _evaluating(learner):
+    with evaluating(learner), torch.no_grad(), fused_kernels():
         outcomes = [learner.loss(task.without_info()) for task in unstack_tasks(batch)]
     stacked = tree_map(lambda *xs: torch.stack(xs), outcomes[0], *outcomes[1:])
     return Outcome(stacked.loss, stacked.prediction, {}, stacked.metrics)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 
 from metacortex.learners.objective import CrossEntropy, Objective
+from metacortex.nn.mode import evaluating
 from metacortex.nn.norm import real_rows
 from metacortex.task import Examples, Task
 from metacortex.tree import tree_map
@@ -168,13 +169,8 @@ class Predictor:
         self.learner, self.state = learner, state
 
     def _evaluate(self, method: str, inputs: Any) -> Tensor:
-        training = self.learner.training
-        self.learner.eval()
-        try:
-            with torch.no_grad():
-                return getattr(self.learner, method)(self.state, inputs)
-        finally:
-            self.learner.train(training)
+        with evaluating(self.learner), torch.no_grad():
+            return getattr(self.learner, method)(self.state, inputs)
 
     def __call__(self, inputs: Any) -> Tensor:
         """Logits ``[N, way]`` or values."""

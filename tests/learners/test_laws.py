@@ -1,0 +1,118 @@
+"""Every registered learner keeps every law, on every backbone and under every norm policy."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from metacortex.learners.base import Learner
+from metacortex.learners.gradient.maml import MAML
+from metacortex.learners.metric.protonet import ProtoNet
+from metacortex.learners.registry import learner_names, make_learner
+from metacortex.learners.transfer.fine_tuning import FineTuning
+from metacortex.testing import (
+    LAWS,
+    blobs,
+    check_any_way,
+    check_memory,
+    check_module_untouched,
+    check_shared_parameters,
+)
+
+BACKBONES = {"conv4": {"channels": 4, "blocks": 2}, "mlp": {"hidden": (8,)}}
+OPTIONS = {
+    "maml": {"inner_lr": 0.1, "inner_steps": 2},
+    "fine_tuning": {"tune_lr": 0.5, "tune_steps": 3},
+    "from_scratch": {"tune_lr": 0.5, "tune_steps": 3},
+}
+CASES = [
+    *[("maml", "conv4", {"norm": norm}) for norm in ("query-batch", "support", "running", "per-step")],
+    ("maml", "conv4", {"inner_steps": 3, "unroll": "steps"}),
+    ("maml", "mlp", {}),
+    ("maml", "mlp", {"adapt": "head"}),
+    ("maml", "mlp", {"adapt": "body"}),
+    ("maml", "mlp", {"order": 1}),
+    *[("protonet", "conv4", {"norm": norm}) for norm in ("query-batch", "support", "running")],
+    ("protonet", "mlp", {"distance": "cosine"}),
+    *[("fine_tuning", "conv4", {"norm": norm}) for norm in ("support", "running")],
+    ("fine_tuning", "mlp", {"tune": "head"}),
+    ("from_scratch", "mlp", {}),
+    ("nearest_neighbour", "mlp", {}),
+]
+
+
+def build(name: str, backbone: str, options: dict) -> Learner:
+    return make_learner(
+        name,
+        input_shape=(3, 6, 6),
+        way=4,  # one more than the tasks have, so that a padding slot can be tried
+        train_classes=5 if name == "fine_tuning" else 0,
+        backbone=backbone,
+        backbone_options=BACKBONES[backbone],
+        **{**OPTIONS.get(name, {}), **options},
+    )
+
+
+def label(case: tuple[str, str, dict]) -> str:
+    return "-".join([case[0], case[1], *[f"{k}={v}" for k, v in case[2].items()]])
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_law(case: tuple[str, str, dict], law: str) -> None:
+    if law == "meta_gradient" and case[2].get("order") == 1:
+        pytest.skip("first order is an approximation on purpose")
+    LAWS[law](partial(build, *case), blobs)
+
+
+def test_every_registered_learner_is_held_to_the_laws() -> None:
+    assert {case[0] for case in CASES} == set(learner_names())
+
+
+@pytest.mark.parametrize("name", ["protonet", "nearest_neighbour", "fine_tuning", "from_scratch"])
+def test_serves_any_way_and_shot(name: str) -> None:
+    check_any_way(partial(build, name, "mlp", {}), lambda generator, way, shot: blobs(generator, way=way, shot=shot))
+
+
+def test_a_head_serves_tasks_of_fewer_classes() -> None:
+    check_any_way(
+        partial(build, "maml", "mlp", {}),
+        lambda generator, way, shot: blobs(generator, way=way, shot=shot),
+        sizes=((2, 1), (3, 2), (4, 1)),
+    )
+
+
+@pytest.mark.parametrize("norm", ["support", "running", "per-step"])
+def test_memory_of_maml_is_flat_in_steps(norm: str) -> None:
+    check_memory(lambda steps: build("maml", "conv4", {"norm": norm, "eval_steps": steps}), blobs)
+
+
+def test_memory_of_fine_tuning_is_flat_in_steps() -> None:
+    check_memory(lambda steps: build("fine_tuning", "conv4", {"tune_steps": steps}), blobs)
+
+
+WRAPS = {
+    "maml": lambda module: MAML(module, 0.1, 2),
+    "maml-steps": lambda module: MAML(module, 0.1, 2, unroll="steps"),
+    "protonet": lambda module: ProtoNet(module),
+    "fine_tuning": lambda module: FineTuning(module, 4, 5, tune_steps=2),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_tied_unused_and_frozen_parameters(wrap: str) -> None:
+    check_shared_parameters(WRAPS[wrap], blobs, outputs=4)
+
+
+def user_module() -> nn.Module:
+    torch.manual_seed(0)
+    norms = [nn.BatchNorm2d(4), nn.InstanceNorm2d(4), nn.GroupNorm(2, 4)]
+    return nn.Sequential(nn.Conv2d(3, 4, 3), *norms, nn.ReLU(), nn.Flatten(), nn.LayerNorm(64), nn.Linear(64, 4))
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_the_users_module_stays_as_it_is(wrap: str) -> None:
+    check_module_untouched(WRAPS[wrap], user_module, blobs)
