@@ -86,8 +86,9 @@ def _rebuilt(folder: RunFolder, info: dict[str, Any], norm: str | None) -> Learn
         raise RunError(
             f"{folder.path} holds a learner of your own ('{description['name']}'): load it in Python with learner=…"
         )
+    changes: dict[str, Any] = {} if norm is None else {"norm": norm}
     try:
-        return build_learner(description, **({} if norm is None else {"norm": norm}))
+        return build_learner(description, **changes)
     except KeyError as error:
         raise RunError(f"{folder.info_path} is damaged: the learner has no {error}") from error
 
@@ -143,12 +144,14 @@ def evaluate_run(
         LearnerError: if the learner cannot serve such tasks.
     """
     loaded = load_run(run, checkpoint=checkpoint, norm=norm, learner=learner)
-    changes = {"data.way": way, "data.shot": shot, "data.queries": queries, "data.seed": seed}
+    changes: dict[str, Any] = {"data.way": way, "data.shot": shot, "data.queries": queries, "data.seed": seed}
     if isinstance(data, str) and data != loaded.settings.data.name:
         # Another source has its own protocol and rotations.
         changes |= {"data.name": data, "data.protocol": protocol or "", "data.rotations": ""}
     elif protocol is not None:
         changes["data.protocol"] = protocol
+    if data is None and loaded.folder.info()["data"].get("source") is None:
+        raise RunError(f"the run in {loaded.folder.path} was trained on data of your own: pass it with data=…")
     settings = merge(loaded.settings, changes).data
     dataset = data if isinstance(data, Dataset) else build_dataset(settings)
     _same_shape(loaded, dataset)

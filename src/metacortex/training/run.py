@@ -127,6 +127,7 @@ def train(
         tasks = training_tasks(settings, subject, dataset) if subject.trains_on != "nothing" else None
         validation = _validation(settings, dataset)
         info = _info(settings, subject, dataset, description, tasks, validation, command)
+        info["data"]["source"] = settings.data.name if data is None else None
         with folder.lock():
             _begin(folder, settings, info, overwrite=overwrite)
             return _train(folder, settings, subject, tasks, validation, dataset, progress)
@@ -139,14 +140,16 @@ def _settled(settings: RunSettings | None, folder: RunFolder, *, resume: bool, o
         stored = folder.settings()
         return stored if settings is None else _continued(stored, settings)
     if settings is None:
-        folder.info()  # says why there is no run
-        raise SettingsError("settings are needed to start a run")
+        if not (resume and folder.config_path.is_file() and folder.is_free()):
+            folder.info()  # says why there is no run
+            raise SettingsError(f"{folder.path} holds a run already: settings are needed to replace it")
+        return folder.settings()  # the process was killed before the run had begun
     if folder.exists() and not overwrite:
         raise RunError(
             f"{folder.path} holds a run already: continue it with --resume, replace it with --overwrite, "
             "or choose another --out"
         )
-    if not folder.exists() and not folder.is_free():
+    if not folder.exists() and not folder.is_free(leftovers=overwrite):
         raise RunError(f"{folder.path} is not empty and holds no run: choose another --out")
     return settings
 
@@ -179,7 +182,7 @@ def _validation(settings: RunSettings, dataset: Dataset) -> Any | None:
 
 
 def _begin(folder: RunFolder, settings: RunSettings, info: dict[str, Any], *, overwrite: bool) -> None:
-    if overwrite and folder.exists():
+    if overwrite:
         folder.clear()
     if not folder.exists():
         RunFolder.create(folder.path, settings, info)

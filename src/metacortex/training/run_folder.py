@@ -108,12 +108,17 @@ class RunFolder:
         """Whether a run was begun here."""
         return self.info_path.is_file()
 
-    def is_free(self) -> bool:
-        """Whether a run can begin here: nothing is there, or only what a run cut short at its start left."""
+    def is_free(self, *, leftovers: bool = False) -> bool:
+        """Whether a run can begin here: nothing is there, or only what a run cut short at its start left.
+
+        Args:
+            leftovers: also accept other files of a run that lost its ``run.json``; `clear` deletes them.
+        """
         if self.exists() or (self.path.exists() and not self.path.is_dir()):
             return False
+        names = _OWN_NAMES if leftovers else ("config.toml",)
         return not self.path.exists() or all(
-            p.name in ("config.toml", ".lock") or p.name.endswith(".tmp") for p in self.path.iterdir()
+            p.name in (*names, ".lock") or p.name.endswith(".tmp") for p in self.path.iterdir()
         )
 
     def info(self) -> dict[str, Any]:
