@@ -28,7 +28,7 @@ lint: develop ## ruff: mistakes and format
 	$(BIN)/ruff format --check .
 
 types: develop ## pyright on src
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 tests: develop ## pytest
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS)
@@ -56,13 +56,16 @@ clean: ## delete .venv and everything that was built or cached here
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: metacortex needs Python 3.11 or newer, '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1);" \
 	    "name a newer one: make install PYTHON=python3.12" >&2; exit 1; }
-	"$(PYTHON)" -m venv .venv || { rm -rf .venv; exit 1; }
+	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; exit 1; }
 
 # The files say that everything was installed; pip runs again only when one of these is newer.
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) --editable .
+	@echo "installing metacortex and what it needs into .venv (PyTorch is large: this can take some minutes)"
+	@$(PIP) --editable .
 	@touch $@
+	@echo "installed: .venv/bin/metacortex"
 
 .venv/developing: .venv/installed
-	$(PIP) --editable '.[dev]'
+	@echo "installing the tools of development"
+	@$(PIP) --editable '.[dev]'
 	@touch $@
