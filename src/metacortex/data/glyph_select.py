@@ -16,6 +16,7 @@ from metacortex.data.glyph_render import fields, mask
 __all__ = ["Chosen", "choose", "glyph_fields"]
 
 _CHUNK = 512
+_OWN_LIMIT = 0.7  # for a glyph and itself turned: a tall O and a wide one are the same to a drawer
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def _turns(marks: np.ndarray) -> list[tuple[int, ...]]:
     seen = marks
     for k in (1, 2, 3):
         new = turned(marks, k)
-        keep = distinct(new, seen)
+        differs = np.stack([(new * turned(marks, j)).sum((1, 2)) < _OWN_LIMIT for j in range(k)]).all(0)
+        keep = np.zeros(len(marks), dtype=bool)
+        keep[differs] = distinct(new[differs], seen)
         seen = np.concatenate([seen, new[keep]])
         turns = [(*t, k) if yes else t for t, yes in zip(turns, keep.tolist(), strict=True)]
     return turns
