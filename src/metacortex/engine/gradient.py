@@ -43,15 +43,19 @@ def loop(learner: Learner, batch: Task) -> tuple[Gradients, Outcome]:
 def vectorised(learner: Learner, batch: Task) -> tuple[Gradients, Outcome]:
     """Sum of the task gradients with `torch.func.vmap` over the tasks."""
     tasks = batch.without_info()
+    # Under vmap some convolution and norm kernels refuse channels-last weights.
+    phi = {name: p.contiguous() for name, p in learner.meta_parameters().items()}
     if type(learner).task_gradient is not Learner.task_gradient and not _plain(learner):
-        gradients, outcomes = vmap(learner.task_gradient, randomness="different")(tasks)
+        leaves = {name: p.requires_grad_() for name, p in phi.items()}
+        each = vmap(lambda task: learner.call(leaves, "task_gradient", task), randomness="different")
+        gradients, outcomes = each(tasks)
         return {name: g.sum(0) for name, g in gradients.items()}, outcomes
 
     def total(phi: dict[str, Tensor]) -> tuple[Tensor, Outcome]:
         outcomes = vmap(lambda task: learner.call(phi, "loss", task), randomness="different")(tasks)
         return outcomes.loss.sum(), outcomes
 
-    gradients, outcomes = grad(total, has_aux=True)(learner.meta_parameters())
+    gradients, outcomes = grad(total, has_aux=True)(phi)
     return gradients, tree_map(Tensor.detach, outcomes)
 
 

@@ -112,6 +112,11 @@ class Body(nn.Module):
             for name, (key, _, _) in zip(names, self._layers(), strict=True)
         }
 
+    @property
+    def refreshes(self) -> bool:
+        """Whether a pass in the present mode gives new values for statistics buffers."""
+        return self.training and self.norm in ("running", "per-step")
+
     def refreshed(self, seen: Mapping[int, Statistics]) -> dict[str, Tensor]:
         """New values of the statistics buffers after a training pass.
 
@@ -122,7 +127,7 @@ class Body(nn.Module):
             Buffers of this module by qualified name, empty unless training with a policy that
             keeps statistics.
         """
-        if not self.training or self.norm not in ("running", "per-step") or not seen:
+        if not self.refreshes or not seen:
             return {}
         layers = {m.name: m for m in self.model.modules() if isinstance(m, BatchNorm)}
         if self.norm == "running":

@@ -167,7 +167,9 @@ class GradientLearner(Learner):
         """See `Learner.loss`."""
         carry, seen = self.start(), {}
         for k in range(self.steps):
-            carry, seen[k] = self.step(carry, task.support, k)
+            carry, statistics = self.step(carry, task.support, k)
+            if self.body.refreshes:
+                seen[k] = statistics
         return self.score(carry, task, seen)
 
     def task_gradient(self, task: Task) -> tuple[Gradients, Outcome]:
