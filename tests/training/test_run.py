@@ -15,7 +15,7 @@ import metacortex.engine.gradient as engine
 from metacortex.errors import DataError, RunError, SettingsError
 from metacortex.learners.base import Outcome
 from metacortex.settings import RunSettings, merge
-from metacortex.training import files
+from metacortex.training import files, trainer
 from metacortex.training.checkpoint import load_checkpoint
 from metacortex.training.log import read_log, without_timing
 from metacortex.training.progress import TrainingEvent, listener
@@ -135,14 +135,29 @@ def test_a_signal_finishes_the_step_and_saves(out, data, number):
     assert train(None, out, resume=True, progress=False, data=data).finished
 
 
-def test_a_second_ctrl_c_interrupts_at_once_and_loses_only_what_was_not_saved(out, data):
-    def tell(event: TrainingEvent) -> None:
-        if event.step == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGINT)
+def test_a_second_ctrl_c_interrupts_at_once_and_loses_only_what_was_not_saved(out, data, monkeypatch):
+    real, calls = engine.meta_gradient, []
 
-    # The interrupt is raised where the step reports, so that it is taken as the request to stop that it is.
-    assert train(toy_settings(), out, progress=tell, data=data).step == 7
+    def impatient(learner, batch, **options):
+        calls.append(1)
+        if len(calls) == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(learner, batch, **options)
+
+    monkeypatch.setattr(engine, "meta_gradient", impatient)
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_settings(), out, progress=False, data=data)
+    assert load_checkpoint(out / "checkpoints" / "last").state["step"] == 5
+    assert train(None, out, resume=True, progress=False, data=data).finished
+
+
+def test_curves_are_drawn_while_training_when_it_takes_long(out, data, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(trainer, "_DRAW_AT_MOST_EVERY", -1.0)
+    monkeypatch.setattr(trainer, "draw_curves", lambda lines, path, title: drawn.append(lines[-1]["step"]))
+    train(toy_settings(), out, progress=False, data=data)
+    assert drawn == [4, 8, 12]
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(out, data, monkeypatch):

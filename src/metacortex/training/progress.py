@@ -62,10 +62,14 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
+def _pace(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
 def _describe(event: TrainingEvent) -> str:
     return (
         f"loss {event.loss:.3f}  validation {_percent(event.val_accuracy)} (best {_percent(event.best_accuracy)})  "
-        f"{event.tasks_per_second:.0f} tasks/s  left {duration(event.seconds_left)}"
+        f"{_pace(event.tasks_per_second)} tasks/s  left {duration(event.seconds_left)}"
     )
 
 

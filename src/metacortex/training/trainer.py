@@ -22,9 +22,10 @@ from metacortex.errors import RunError
 from metacortex.evaluation.evaluate import evaluate
 from metacortex.settings import TrainingSettings
 from metacortex.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from metacortex.training.curves import draw_curves
 from metacortex.training.files import find_directory
 from metacortex.training.interrupt import StopRequest
-from metacortex.training.log import append_line, truncate_log
+from metacortex.training.log import append_line, read_log, truncate_log
 from metacortex.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors, outer_step
 from metacortex.training.progress import Listener, TrainingEvent
 from metacortex.training.run_folder import RunFolder
@@ -37,6 +38,9 @@ __all__ = ["Trainer", "TrainerState", "limited_threads", "step_seed"]
 
 _SAVE_AT_LEAST_EVERY = 60.0
 """Seconds after which a checkpoint is saved between two regular ones; no result depends on it."""
+
+_DRAW_AT_MOST_EVERY = 60.0
+"""Seconds between two pictures of the curves while training."""
 
 
 @dataclass
@@ -105,7 +109,7 @@ class Trainer:
         self.optimizer = make_optimizer(learner, settings)
         self.state = TrainerState()
         self._before = 0.0
-        self._began = self._saved = time.perf_counter()
+        self._began = self._saved = self._drawn = time.perf_counter()
         self._steps_here = 0
 
     def restore(self) -> None:
@@ -138,7 +142,7 @@ class Trainer:
             RunError: when the loss is not finite, or a checkpoint cannot be saved.
         """
         self._before = self.state.seconds
-        self._began = self._saved = time.perf_counter()
+        self._began = self._saved = self._drawn = time.perf_counter()
         saved_step = -1
         while not self.done and not stop.asked:
             saved_step = self._advance(stop, tell)
@@ -161,6 +165,7 @@ class Trainer:
             self._log(loss, lr, scores)
         if validate:
             self._keep_best(scores)
+            self._draw()
         saved = -1
         waited = time.perf_counter() - self._saved
         if last or state.step % self.settings.checkpoint_every == 0 or waited > _SAVE_AT_LEAST_EVERY:
@@ -231,6 +236,11 @@ class Trainer:
         if accuracy is None or state.best_accuracy is None or accuracy > state.best_accuracy:
             state.best_accuracy, state.best_step = accuracy, state.step
             self._save(self.folder.best)
+
+    def _draw(self) -> None:
+        if time.perf_counter() - self._drawn > _DRAW_AT_MOST_EVERY:
+            draw_curves(read_log(self.folder.log_path), self.folder.curves_path, self.learner.name)
+            self._drawn = time.perf_counter()
 
     def _log(self, loss: float, lr: float, scores: dict[str, float]) -> None:
         state = self.state
