@@ -54,13 +54,14 @@ def drawers(seed: int, code: int, count: int) -> Drawers:
     # sum of two uniforms, unit variance, at most 2.45 in size: no outliers, no library function in the way
     n = (u[:, 32:] + u[:, 32:][:, ::-1] - 1)[:, : 2 * _KNOTS * _KNOTS] * 6**0.5
     t = (u[:, 0:10] + u[:, 10:20] - 1) * 6**0.5
-    longer = np.clip(_LONGER + _LONGER_SPREAD * t[:, 0], 9.0, 25.0)
+    longer = np.clip(_LONGER + _LONGER_SPREAD * t[:, 0], 9.0, 24.0)
     thick = u[:, 21] < _THICK_SHARE
     pen = np.where(thick, _THIN + (_THICK - _THIN) * u[:, 22], _THIN * (0.8 + 0.5 * u[:, 22]))
     return Drawers(
         font=u[:, 20],
         matrix=_matrices(_TURN * t[:, 1], _SHEAR * t[:, 2], _ASPECT * t[:, 3], longer),
-        shift=_SHIFT * t[:, 4:6],
+        # a large drawing has less room to move in
+        shift=_SHIFT * t[:, 4:6] * np.clip((_FRAME - 2 - longer) / 8, 0, 1)[:, None],
         bend=_BEND * n.reshape(count, 2, _KNOTS, _KNOTS),
         pen=np.minimum(pen, 0.16 * longer),
         softness=np.where(thick, 0.9 + 0.9 * u[:, 23], 0.75 + 0.4 * u[:, 23]),

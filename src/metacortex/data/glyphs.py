@@ -35,7 +35,7 @@ from metacortex.errors import SettingsError
 
 __all__ = ["RECIPE", "load_glyphs"]
 
-RECIPE = 1
+RECIPE = 2
 """Version of everything that decides about the pixels; raised with each change, so that old caches are left alone."""
 
 _FONTS_PER_CLASS = 4
