@@ -193,7 +193,9 @@ class GradientLearner(Learner):
             carries, seen, randoms = [self.call(phi, "start")], {}, []
             for k in range(self.steps):
                 randoms.append(random_state())
-                carry, seen[k] = self.call(phi, "step", carries[-1], task.support, k)
+                carry, statistics = self.call(phi, "step", carries[-1], task.support, k)
+                if self.body.refreshes:
+                    seen[k] = statistics
                 carries.append(carry)
 
         def last(phi: dict[str, Tensor], carry: State) -> tuple[Tensor, Outcome]:
