@@ -27,8 +27,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": LEAVES | {"data"},
     # names of learners and backbones are looked up in their registries when settings are checked
     "settings": LEAVES | {"fields", "nn", "learners"},
-    "evaluation": LEAVES | {"nn", "learners", "engine", "data", "tasks", "settings", "fields"},
-    "training": LEAVES | {"nn", "learners", "engine", "data", "tasks", "settings", "fields", "evaluation", "updates"},
+    "runs": LEAVES | {"nn", "learners", "data", "tasks", "settings", "fields"},
+    # what a run leaves on disk, and how its parts are built again: below both who writes and who reads it
+    "runs": LEAVES | {"nn", "learners", "data", "tasks", "settings", "fields"},
+    "evaluation": LEAVES | {"nn", "learners", "engine", "data", "tasks", "settings", "fields", "runs"},
+    "training": LEAVES
+    | {"nn", "updates", "learners", "engine", "data", "tasks", "settings", "fields", "runs", "evaluation"},
     "testing": LEAVES | {"nn", "updates", "learners", "engine"},
 }
 """Room -> rooms that it may import from. A room is a sub-package or a module of metacortex."""
@@ -51,7 +55,7 @@ MODULES = modules()
 
 def room(module: str) -> str:
     """Second part of a dotted name: 'metacortex.data.store' is in the room 'data'."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def imports(name: str, tree: ast.Module, *, at_load_only: bool = False) -> Iterator[str]:
@@ -136,7 +140,9 @@ def test_a_circle_is_found() -> None:
 
 def test_lazy_and_type_only_imports_are_not_at_load() -> None:
     """Negative control of what counts as an import at load."""
-    text = "if TYPE_CHECKING:\n    import metacortex.task\ndef f():\n    import metacortex.tree\nimport metacortex.errors"
+    text = (
+        "if TYPE_CHECKING:\n    import metacortex.task\ndef f():\n    import metacortex.tree\nimport metacortex.errors"
+    )
     tree = ast.parse(text)
     assert list(imports("x", tree, at_load_only=True)) == ["metacortex.errors"]
     assert len(list(imports("x", tree))) == 3
@@ -194,7 +200,9 @@ def top_level_names(tree: ast.Module) -> tuple[set[str], list[str] | None]:
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.add(node.name)
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         names |= {t.id for t in targets if isinstance(t, ast.Name)}
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             listed = list(ast.literal_eval(node.value))

@@ -110,8 +110,8 @@ def link(found: Distribution, packages: Path) -> None:
             (packages / name).symlink_to(target, target_is_directory=target.is_dir())
 
 
-def draw_folder(folder: Path, classes: int = 6, examples: int = 4) -> None:
-    """Images of a bar at an angle that depends on the class, one sub-folder per class."""
+def draw_folder(folder: Path, classes: int = 6, examples: int = 8) -> None:
+    """Images of a bar whose place and angle depend on the class, one sub-folder per class."""
     random = np.random.default_rng(0)
     for number in range(classes):
         place = folder / f"class{number}"
@@ -163,8 +163,8 @@ print(len(names))
 def test_command_says_what_it_is(clean: Clean) -> None:
     version = clean.run("metacortex", "--version")
     assert version.returncode == 0, version.stderr
-    expected = clean.run("python", "-c", "import importlib.metadata as m; print(m.version('metacortex'))").stdout.strip()
-    assert expected in version.stdout
+    expected = clean.run("python", "-c", "import importlib.metadata as m; print(m.version('metacortex'))")
+    assert expected.stdout.strip() in version.stdout
     usage = clean.run("metacortex", "--help")
     assert usage.returncode == 0, usage.stderr
     for verb in ("demo", "train", "evaluate", "adapt", "predict", "data"):
@@ -173,14 +173,14 @@ def test_command_says_what_it_is(clean: Clean) -> None:
 
 def test_trains_and_adapts(clean: Clean) -> None:
     """Three steps on images of its own, then a skill from the run."""
-    draw_folder(clean.home / "shapes")
+    draw_folder(clean.home / "shapes" / "train")
     sizes = ("--way", "2", "--shot", "1", "--queries", "2")
     train = ("train", "protonet", "--data", "shapes", *sizes, "--steps", "3", "--seed", "0", "--out", "run")
     done = clean.run("metacortex", *train)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (clean.home / "run" / "checkpoints" / "best" / "model.safetensors").is_file()
-    done = clean.run("metacortex", "adapt", "run", "shapes", "--out", "skill")
+    done = clean.run("metacortex", "adapt", "run", "shapes/train", "--out", "skill")
     assert done.returncode == 0, done.stdout + done.stderr
-    done = clean.run("metacortex", "predict", "skill", "shapes/class3/0.png")
+    done = clean.run("metacortex", "predict", "skill", "shapes/train/class3/0.png")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "class" in done.stdout

@@ -20,9 +20,9 @@ import torch
 from metacortex.data.dataset import Dataset
 from metacortex.data.store import ClassStore
 from metacortex.data.view import ClassView
+from metacortex.runs import files
+from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from metacortex.settings import RunSettings, from_mapping
-from metacortex.training import files
-from metacortex.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from metacortex.training.run import train
 
 

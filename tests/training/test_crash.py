@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from metacortex.training.checkpoint import load_checkpoint
-from metacortex.training.log import read_log, without_timing
+from metacortex.runs.checkpoint import load_checkpoint
+from metacortex.runs.log import read_log, without_timing
 from metacortex.training.run import train
 from training.crash_driver import chain_settings
 

@@ -14,13 +14,14 @@ from rich.console import Console
 import metacortex.engine.gradient as engine
 from metacortex.errors import DataError, RunError, SettingsError
 from metacortex.learners.base import Outcome
+from metacortex.runs import files
+from metacortex.runs.checkpoint import load_checkpoint
+from metacortex.runs.folder import RunFolder
+from metacortex.runs.log import read_log, without_timing
 from metacortex.settings import RunSettings, merge
-from metacortex.training import files, trainer
-from metacortex.training.checkpoint import load_checkpoint
-from metacortex.training.log import read_log, without_timing
+from metacortex.training import trainer
 from metacortex.training.progress import TrainingEvent, listener
 from metacortex.training.run import train
-from metacortex.training.run_folder import RunFolder
 from training.crash_driver import toy_data, toy_settings
 
 

@@ -118,7 +118,7 @@ def check_command(name: _Name, as_json: Json = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs."""
-    group = typer.Typer(help="List, describe, add and check data sources.", no_args_is_help=True)
+    group = typer.Typer(help="List, describe, add and check data sources.")
     group.command("list", epilog=_LIST)(list_command)
     group.command("show", epilog=_SHOW)(show_command)
     group.command("add", epilog=_ADD)(add_command)

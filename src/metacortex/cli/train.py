@@ -134,8 +134,8 @@ def _assigned(flags: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
 
 def _settings(out: Path, config: Path | None, given: dict[str, Any], *, resume: bool) -> RunSettings | None:
     """Flags over the file over the defaults; a run that is resumed has its own settings for defaults."""
+    from metacortex.runs.folder import RunFolder
     from metacortex.settings import RunSettings, merge, read_settings
-    from metacortex.training.run_folder import RunFolder
 
     if resume and config is None:
         folder = RunFolder(out)
@@ -151,8 +151,8 @@ def _settings(out: Path, config: Path | None, given: dict[str, Any], *, resume: 
 
 
 def _train(settings: RunSettings | None, out: Path, *, resume: bool, overwrite: bool, progress: bool) -> RunResult:
+    from metacortex.runs.folder import RunFolder
     from metacortex.training.run import resume_command, train
-    from metacortex.training.run_folder import RunFolder
 
     try:
         return train(settings, out, resume=resume, overwrite=overwrite, progress=progress)

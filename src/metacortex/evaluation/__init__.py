@@ -1,1 +1,1 @@
-"""evaluation"""
+"""Accuracy with intervals, on fixed tasks."""

@@ -13,12 +13,12 @@ from metacortex.errors import RunError
 from metacortex.evaluation.calibration import Calibration
 from metacortex.evaluation.evaluate import evaluate
 from metacortex.evaluation.results import EvaluationResult
+from metacortex.runs.build import build_dataset, build_learner, episodes_of
+from metacortex.runs.checkpoint import load_checkpoint, load_weights
+from metacortex.runs.files import find_directory
+from metacortex.runs.folder import RunFolder
 from metacortex.settings import RunSettings, merge
 from metacortex.tasks.episodes import EpisodeSpec
-from metacortex.training.build import build_dataset, build_learner, episodes_of
-from metacortex.training.checkpoint import load_checkpoint, load_weights
-from metacortex.training.files import find_directory
-from metacortex.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner

@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from metacortex.errors import RunError
-from metacortex.training.files import write_file
+from metacortex.runs.files import write_file
 
 __all__ = ["SKILL_VERSION", "read_skill_file", "write_skill_file"]
 
@@ -154,7 +154,7 @@ def _deduplicate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict
 
 
 def _dump(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, allow_nan=False, ensure_ascii=False)
+    return json.dumps(content, allow_nan=False)
 
 
 def _sum(tensors: Mapping[str, Tensor], text: str = "") -> str:
@@ -162,7 +162,7 @@ def _sum(tensors: Mapping[str, Tensor], text: str = "") -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
-        digest.update(memoryview(tensor.contiguous().reshape(-1).numpy()).cast("B") if tensor.numel() else b"")
+        digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

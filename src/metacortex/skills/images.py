@@ -65,7 +65,9 @@ class ImageReader:
         Raises:
             DataError: naming the file, if it is missing, empty, no image, cut short, or too large.
         """
-        return self.prepare(read_image(file, size=None, mode="L" if self.shape[0] == 1 else "RGB"))
+        # The whole path: files of different classes often share their names.
+        name = str(file) if isinstance(file, str | Path) else None
+        return self.prepare(read_image(file, None, "L" if self.shape[0] == 1 else "RGB", name=name))
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Bring a decoded image to polarity, size and levels.

@@ -13,13 +13,13 @@ from metacortex.errors import DataError, LearnerError, MetacortexError
 from metacortex.evaluation.calibration import Calibration, calibrate
 from metacortex.evaluation.run import LoadedRun, load_run
 from metacortex.learners.base import Predictor
+from metacortex.runs.build import build_dataset
+from metacortex.runs.folder import RunFolder
 from metacortex.skills.examples import find_examples
 from metacortex.skills.images import Background, ImageReader, border_level
 from metacortex.skills.skill import Skill, SupportSet
 from metacortex.skills.state import portable
 from metacortex.task import Examples
-from metacortex.training.build import build_dataset
-from metacortex.training.run_folder import RunFolder
 
 __all__ = ["learn_skill", "training_background"]
 

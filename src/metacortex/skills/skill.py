@@ -57,7 +57,7 @@ class Skill:
         reader: how image files are read.
         calibration: threshold of "none of these" and temperature of the probabilities; without it
             every image is taken for known and probabilities are as the learner gives them.
-        description: of the learner, see `metacortex.training.build.describe_learner`.
+        description: of the learner, see `metacortex.runs.build.describe_learner`.
         norm: batch-norm policy, ``None`` for a learner without one.
         created_by: program and version.
         provenance: which run it came from, in words.
@@ -127,25 +127,21 @@ class Skill:
         path = Path(path)
         header, tensors = read_skill_file(path)
         try:
-            description = header["learner"]
-            learner = build_empty(description)
-            prefix = "learner/"
-            fill(learner, {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}, str(path))
-            return Skill(
-                Predictor(learner, unflatten_state(header["state"], tensors)),
-                tuple(header["classes"]),
-                SupportSet(
-                    tuple(header["support"]["files"]), tensors["support/targets"], tensors["support/embeddings"]
-                ),
-                ImageReader.from_json(header["images"]),
-                None if header["calibration"] is None else Calibration.from_json(header["calibration"]),
-                description,
-                header["norm"],
-                header["created_by"],
-                header["provenance"],
+            state = unflatten_state(header["state"], tensors)
+            support = SupportSet(
+                tuple(header["support"]["files"]), tensors["support/targets"], tensors["support/embeddings"]
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            reader = ImageReader.from_json(header["images"])
+            kept = header["calibration"]
+            calibration = None if kept is None else Calibration.from_json(kept)
+            facts = (header["learner"], header["norm"], header["created_by"], header["provenance"])
+            classes = tuple(header["classes"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RunError(f"the skill {path} is damaged: its header lacks or garbles {error}") from error
+        learner = build_empty(facts[0])
+        prefix = "learner/"
+        fill(learner, {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}, str(path))
+        return Skill(Predictor(learner, state), classes, support, reader, calibration, *facts)
 
     def _answers(self, named: Sequence[tuple[str, Images]], nearest: int) -> list[Answer]:
         inputs = torch.stack([self._tensor(name, image) for name, image in named])

@@ -1,1 +1,1 @@
-"""training"""
+"""Meta-training: the loop, its optimiser and schedule, progress and curves."""

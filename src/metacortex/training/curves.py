@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metacortex.errors import RunError
-from metacortex.training.files import write_file
+from metacortex.runs.files import write_file
 
 __all__ = ["draw_curves"]
 
@@ -17,7 +17,7 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], path: Path, title: str = "")
     """Write a PNG of training loss and validation accuracy.
 
     Args:
-        lines: the log, see `metacortex.training.log`.
+        lines: the log, see `metacortex.runs.log`.
         path: where the picture goes; it is replaced atomically.
         title: written above.
 

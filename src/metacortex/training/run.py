@@ -17,9 +17,7 @@ from metacortex.data.dataset import Dataset
 from metacortex.engine.gradient import strategy_names
 from metacortex.errors import DataError, RunError, SettingsError, unknown_name
 from metacortex.evaluation.calibration import calibrate
-from metacortex.settings import RunSettings, to_mapping
-from metacortex.tasks.episodes import EpisodeSpec
-from metacortex.training.build import (
+from metacortex.runs.build import (
     build_dataset,
     build_learner,
     describe_learner,
@@ -27,13 +25,15 @@ from metacortex.training.build import (
     meta_batch_size,
     training_tasks,
 )
-from metacortex.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from metacortex.runs.files import find_directory
+from metacortex.runs.folder import RunFolder
+from metacortex.runs.log import read_log
+from metacortex.settings import RunSettings, to_mapping
+from metacortex.tasks.episodes import EpisodeSpec
 from metacortex.training.curves import draw_curves
-from metacortex.training.files import find_directory
 from metacortex.training.interrupt import stop_on_signals
-from metacortex.training.log import read_log
 from metacortex.training.progress import Listener, listener
-from metacortex.training.run_folder import RunFolder
 from metacortex.training.trainer import Trainer, limited_threads
 
 if TYPE_CHECKING:

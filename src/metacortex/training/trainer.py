@@ -20,15 +20,15 @@ from torch import Tensor
 
 from metacortex.errors import RunError
 from metacortex.evaluation.evaluate import evaluate
+from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from metacortex.runs.files import find_directory
+from metacortex.runs.folder import RunFolder
+from metacortex.runs.log import append_line, read_log, truncate_log
 from metacortex.settings import TrainingSettings
-from metacortex.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from metacortex.training.curves import draw_curves
-from metacortex.training.files import find_directory
 from metacortex.training.interrupt import StopRequest
-from metacortex.training.log import append_line, read_log, truncate_log
 from metacortex.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors, outer_step
 from metacortex.training.progress import Listener, TrainingEvent
-from metacortex.training.run_folder import RunFolder
 from metacortex.training.schedule import Budget, learning_rate
 
 if TYPE_CHECKING:

@@ -74,6 +74,7 @@ class MAML(GradientLearner):
     """
 
     name: ClassVar[str] = "maml"
+    train_tasks: ClassVar[int] = 16
     default_lr: ClassVar[float] = 3e-3
 
     def __init__(

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from metacortex.errors import RunError
+from metacortex.runs.files import recover_directory, write_file
 from metacortex.settings import RunSettings, read_settings, to_toml
-from metacortex.training.files import recover_directory, write_file
 
 __all__ = ["RUN_FORMAT", "RunFolder"]
 

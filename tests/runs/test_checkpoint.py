@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from metacortex.errors import RunError
-from metacortex.training import files
-from metacortex.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
-from metacortex.training.files import find_directory, recover_directory, replace_directory, write_file
+from metacortex.runs import files
+from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from metacortex.runs.files import find_directory, recover_directory, replace_directory, write_file
 
 OPERATIONS = ("rename", "replace", "fsync", "mkdir", "open")
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from metacortex.errors import RunError
-from metacortex.training.files import find_directory, replace_directory
+from metacortex.runs.files import find_directory, replace_directory
 
 __all__ = ["CHECKPOINT_VERSION", "Checkpoint", "load_checkpoint", "load_weights", "save_checkpoint"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from metacortex.errors import RunError
-from metacortex.training.files import write_file
+from metacortex.runs.files import write_file
 
 __all__ = ["TIMING_FIELDS", "append_line", "read_log", "truncate_log", "without_timing"]
 

@@ -1,0 +1,1 @@
+"""Four ways to read scripts never seen before, compared in three minutes."""
