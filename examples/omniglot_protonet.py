@@ -1,7 +1,9 @@
 """A prototypical network on Omniglot, from settings to a compared figure, all in Python.
 
-    metacortex data add omniglot --from FOLDER_WITH_THE_TWO_ZIPS     (or set METACORTEX_DATA)
+    metacortex data add omniglot --from FOLDER_WITH_THE_TWO_ZIPS
     python examples/omniglot_protonet.py [--steps 2000] [--tasks 600] [--out runs/omniglot]
+
+Where METACORTEX_DATA is set, the archives are taken from there.
 """
 
 from __future__ import annotations
