@@ -1,0 +1,1 @@
+"""Run folders: what is kept of a run, and building a learner again from it."""
