@@ -27,7 +27,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": LEAVES | {"data"},
     # names of learners and backbones are looked up in their registries when settings are checked
     "settings": LEAVES | {"fields", "nn", "learners"},
-    "runs": LEAVES | {"nn", "learners", "data", "tasks", "settings", "fields"},
     # what a run leaves on disk, and how its parts are built again: below both who writes and who reads it
     "runs": LEAVES | {"nn", "learners", "data", "tasks", "settings", "fields"},
     "evaluation": LEAVES | {"nn", "learners", "engine", "data", "tasks", "settings", "fields", "runs"},
