@@ -76,6 +76,7 @@ class DataSettings:
         "splits whose classes also appear turned by 90, 180 and 270 degrees as classes of their own: "
         "names with commas, all or none; empty for the default of the source",
     )
+    min_examples: int = option(0, "leave out classes with fewer examples than this", min=0)
     seed: int = option(0, "seed of the tasks", min=0)
 
 

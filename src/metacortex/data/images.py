@@ -53,7 +53,7 @@ def read_image(
     Raises:
         DataError: naming the file, if it is missing, empty, no image, cut short, or too large.
     """
-    title = name or str(getattr(file, "name", file))
+    title = name or str(file if isinstance(file, str | Path) else getattr(file, "name", file))
     if mode not in ("L", "RGB"):
         raise DataError(f"mode must be 'L' or 'RGB', got {mode!r}")
     if invert not in (True, False, "auto"):

@@ -156,7 +156,7 @@ def evaluate_run(
     dataset = data if isinstance(data, Dataset) else build_dataset(settings)
     _same_shape(loaded, dataset)
     spec = EpisodeSpec(settings.way, settings.shot, settings.queries)
-    episodes = episodes_of(dataset, split, spec, settings.seed)
+    episodes = episodes_of(dataset, split, spec, settings.seed, settings.min_examples)
     result = evaluate(loaded.learner, episodes, tasks, progress=progress)
     result = replace(
         result,

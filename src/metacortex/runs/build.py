@@ -92,14 +92,15 @@ def build_learner(description: Mapping[str, Any], *, seed: int = 0, **changes: A
 def training_spec(data: DataSettings, learner: Any, dataset: Dataset) -> EpisodeSpec:
     """Size of the training tasks: as set, else the learner's default, else that of evaluation.
 
-    A learner's default way is capped by the number of training classes; a way that was set is not.
+    A learner's default way is capped by the number of training classes and never below the way of
+    evaluation; a way that was set is taken as it is.
     """
     way, shot, queries = (
         getattr(data, f"train_{name}") or getattr(learner, f"train_{name}", None) or getattr(data, name)
         for name in ("way", "shot", "queries")
     )
     if not data.train_way:
-        way = max(min(way, _largest_way(dataset)), min(way, data.way))
+        way = max(min(way, _largest_way(dataset)), data.way)
     return EpisodeSpec(way=way, shot=shot, queries=queries)
 
 
@@ -125,13 +126,27 @@ def training_tasks(settings: RunSettings, learner: Any, dataset: Dataset) -> Tas
 
         return SupervisedBatches(view, settings.training.batch_size, seed=seed, split="train")
     spec = training_spec(settings.data, learner, dataset)
-    return Episodes(view, spec, seed=seed, split="train", within_group=dataset.within_group)
+    return episodes_of(dataset, "train", spec, seed, settings.data.min_examples)
 
 
-def episodes_of(dataset: Dataset, split: str, spec: EpisodeSpec, seed: int) -> Episodes:
+def episodes_of(dataset: Dataset, split: str, spec: EpisodeSpec, seed: int, min_examples: int = 0) -> Episodes:
     """Fixed tasks of a split.
+
+    Args:
+        dataset: where the examples come from.
+        split: name of the split.
+        spec: sizes of the tasks.
+        seed: of the tasks.
+        min_examples: leave out classes with fewer examples than this; 0 for none.
 
     Raises:
         DataError: if the source has no such split.
     """
-    return Episodes(dataset.split(split), spec, seed=seed, split=split, within_group=dataset.within_group)
+    return Episodes(
+        dataset.split(split),
+        spec,
+        seed=seed,
+        split=split,
+        within_group=dataset.within_group,
+        min_examples=min_examples or None,
+    )

@@ -178,7 +178,7 @@ def _validation(settings: RunSettings, dataset: Dataset) -> Any | None:
     if "val" not in dataset.splits:
         return None
     data = settings.data
-    return episodes_of(dataset, "val", EpisodeSpec(data.way, data.shot, data.queries), data.seed)
+    return episodes_of(dataset, "val", EpisodeSpec(data.way, data.shot, data.queries), data.seed, data.min_examples)
 
 
 def _begin(folder: RunFolder, settings: RunSettings, info: dict[str, Any], *, overwrite: bool) -> None:
