@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from cli_support import TINY, Command, Said, draw_folder
 
 from metacortex.cli.main import main
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METACORTEX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("METACORTEX_DATA", raising=False)
-        yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True)
+def _alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METACORTEX_CACHE", str(tmp_path_factory.getbasetemp() / "cli-cache"))
+    monkeypatch.delenv("METACORTEX_DATA", raising=False)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metacortex.data.dataset import Dataset
 from metacortex.data.sources import load_dataset
 from metacortex.demo.picture import draw_task
 from metacortex.demo.plan import CONTENDERS, Contender, settings_of
@@ -106,19 +105,21 @@ def run_demo(minutes: float, out: Path, tell: DemoProgress = lambda what, share,
         RunError: if the folder cannot be written.
     """
     began = time.perf_counter()
-    tell("drawing glyphs from fonts", 0.0, "")
-    glyphs = load_dataset("glyphs")
-    tests = _tests(glyphs)
+    tests = _tests(tell)
     rows, learners = [], {}
     for index, contender in enumerate(CONTENDERS):
-        row, learners[contender.learner] = _contend(contender, index, minutes, out, glyphs, tests, tell)
+        row, learners[contender.learner] = _contend(contender, index, minutes, out, tests, tell)
         rows.append(row)
     picture = draw_task(learners, tests["glyphs"], {c.learner: c.title for c in CONTENDERS}, out / "task.png")
     tell("done", 1.0, "")
     return DemoResult(tuple(rows), picture, time.perf_counter() - began, out)
 
 
-def _tests(glyphs: Dataset) -> dict[str, Episodes]:
+def _tests(tell: DemoProgress) -> dict[str, Episodes]:
+    def drawing(done: int, total: int) -> None:
+        tell("drawing glyphs from fonts", 0.1 * done / total, "")
+
+    glyphs = load_dataset("glyphs", progress=drawing)
     spec = EpisodeSpec(way=5, shot=1, queries=15)
     digits = load_dataset("digits")
     return {
@@ -132,7 +133,6 @@ def _contend(
     index: int,
     minutes: float,
     out: Path,
-    glyphs: Dataset,
     tests: dict[str, Episodes],
     tell: DemoProgress,
 ) -> tuple[Row, Learner]:
@@ -144,7 +144,7 @@ def _contend(
         tell(contender.title, first + 0.8 * span * event.fraction, detail)
 
     settings = settings_of(contender, minutes)
-    run = train(settings, out / contender.learner, overwrite=True, progress=show, data=glyphs)
+    run = train(settings, out / contender.learner, overwrite=True, progress=show)
     tell(contender.title, first + 0.8 * span, "testing")
     results = {name: evaluate(run.learner, tests[name], tasks=_TASKS) for name in _TESTS}
     norm = getattr(getattr(run.learner, "body", None), "norm", None)

@@ -17,7 +17,7 @@ from metacortex.tasks.episodes import Episodes
 
 __all__ = ["draw_task"]
 
-_RIGHT, _WRONG = "#1b7f3b", "#b3261e"
+_RIGHT, _WRONG = "#8fd3a6", "#f2b1aa"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 

@@ -77,5 +77,7 @@ def evaluate(
                 progress(first + count, tasks)
     accuracy, loss = (torch.cat(values) for values in found.values())
     return EvaluationResult.of(
-        accuracy.tolist(), float(loss.mean()), protocol=episodes.protocol, fingerprint=episodes.fingerprint(tasks)
+        [
+            round(score, 7) for score in accuracy.tolist()
+        ],  # single precision has no more digits float(loss.mean()), protocol=episodes.protocol, fingerprint=episodes.fingerprint(tasks)
     )
