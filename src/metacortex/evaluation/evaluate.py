@@ -76,8 +76,8 @@ def evaluate(
             if progress is not None:
                 progress(first + count, tasks)
     accuracy, loss = (torch.cat(values) for values in found.values())
+    # Single precision: further digits would be noise.
+    scores = [round(score, 7) for score in accuracy.tolist()]
     return EvaluationResult.of(
-        [
-            round(score, 7) for score in accuracy.tolist()
-        ],  # single precision has no more digits float(loss.mean()), protocol=episodes.protocol, fingerprint=episodes.fingerprint(tasks)
+        scores, float(loss.mean()), protocol=episodes.protocol, fingerprint=episodes.fingerprint(tasks)
     )
