@@ -13,7 +13,7 @@ from metacortex.data.view import ClassView
 from metacortex.errors import DataError, LearnerError, RunError, SettingsError
 from metacortex.evaluation.results import compare, load_result
 from metacortex.evaluation.run import evaluate_run, load_run
-from metacortex.settings import merge
+from metacortex.settings import from_mapping, merge
 from metacortex.training.run import train
 
 
@@ -35,7 +35,7 @@ def test_the_saved_object(run, data):
     assert 0 < saved["ci95"] < 1
     assert saved["protocol"] == {
         "data": "dots", "data_protocol": "thirds", "split": "test", "way": 3, "shot": 1, "queries": 3, "seed": 0,
-        "norm": "running", "description": "dots: thirds; 3-way 1-shot 3 queries, split test; norm running",
+        "norm": "running", "inner_steps": None, "description": "dots: thirds; 3-way 1-shot 3 queries, split test; norm running",
     }  # fmt: skip
     assert load_result(result.path) == result
 
@@ -67,6 +67,27 @@ def test_other_sizes_splits_policies_have_files_of_their_own(run, data):
     assert results[5].details["norm"] == "query-batch"
     assert results[5].fingerprint == results[0].fingerprint
     assert len({r.fingerprint for r in results}) == 6
+
+
+def test_other_inner_steps(tmp_path, data):
+    settings = from_mapping(
+        {
+            "learner": {"name": "maml", "inner_lr": 0.1},
+            "backbone": {"name": "mlp", "hidden": [8]},
+            "data": {"way": 3, "queries": 3, "size": 8},
+            "training": {"steps": 2, "validation_tasks": 2, "tasks": 2},
+        }
+    )
+    train(settings, tmp_path / "maml", progress=False, data=data)
+    results = [evaluate_run(tmp_path / "maml", data, tasks=4, inner_steps=k) for k in (None, 1, 5)]
+    assert [r.details["inner_steps"] for r in results] == [1, 1, 5]
+    assert results[0].loss == results[1].loss != results[2].loss
+    assert results[2].protocol.endswith("5 inner steps")
+
+
+def test_inner_steps_of_a_learner_without_any(run, data):
+    with pytest.raises(SettingsError, match="eval_steps"):
+        evaluate_run(run, data, tasks=2, inner_steps=3)
 
 
 def test_comparisons_are_paired_or_refused(run, data):

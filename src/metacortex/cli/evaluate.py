@@ -20,7 +20,8 @@ _EPILOG = examples(
     ],
     """What is not given is that of the run. The tasks are fixed: the same for every learner, so that results can
     be compared pair by pair. With --json: accuracy (mean over tasks, 0 to 1), ci95 (half width of its 95 %
-    interval), tasks, loss, protocol (data, data_protocol, split, way, shot, queries, seed, norm, description),
+    interval), tasks, loss, protocol (data, data_protocol, split, way, shot, queries, seed, norm,
+    inner_steps, description),
     fingerprint (results with the same one are of the same tasks), learner, checkpoint, scores (accuracy of each
     task), run, saved.""",
 )
@@ -40,6 +41,10 @@ def evaluate_command(
     tasks: Annotated[int, typer.Option(min=1, help="Number of test tasks.")] = 600,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the test tasks.", show_default=False)] = None,
     norm: Annotated[str | None, typer.Option(help="Another batch-norm policy.", show_default=False)] = None,
+    inner_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Another number of inner steps (gradient-based learners).", show_default=False),
+    ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="best or last.", show_default=False)] = None,
     threads: Threads = 0,
     as_json: Json = False,
@@ -60,6 +65,7 @@ def evaluate_command(
             split=split,
             seed=seed,
             norm=norm,
+            inner_steps=inner_steps,
             protocol=protocol,
             checkpoint=checkpoint,
             progress=progress,

@@ -47,8 +47,8 @@ class Dataset:
         if name not in SPLITS:
             raise unknown_name("split", name, SPLITS)
         raise DataError(
-            f"data source '{self.name}' has no split '{name}', only {', '.join(self.splits)}: "
-            "name one of these, or give more data (a folder is split when it has at least 15 classes, or sub-folders train, val and test)"
+            f"data source '{self.name}' has no split '{name}', only {', '.join(self.splits)}: name one of these, "
+            "or give more data (a folder is split when it has at least 15 classes, or sub-folders train, val and test)"
         )
 
 

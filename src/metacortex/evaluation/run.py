@@ -48,7 +48,12 @@ class LoadedRun:
 
 
 def load_run(
-    run: Path | str, *, checkpoint: str | None = None, norm: str | None = None, learner: Learner | None = None
+    run: Path | str,
+    *,
+    checkpoint: str | None = None,
+    norm: str | None = None,
+    inner_steps: int | None = None,
+    learner: Learner | None = None,
 ) -> LoadedRun:
     """Load a trained learner from its run folder.
 
@@ -56,11 +61,12 @@ def load_run(
         run: the run folder.
         checkpoint: ``"best"`` or ``"last"``; the best that there is when not given.
         norm: another norm policy than that of the run.
+        inner_steps: another number of inner steps, for learners that have them.
         learner: an untrained learner to load the weights into, for runs of a learner of your own.
 
     Raises:
         RunError: if the folder, the checkpoint or its format cannot be used.
-        SettingsError: if the learner has no such norm policy.
+        SettingsError: if the learner has no such norm policy, or no inner steps.
     """
     folder = RunFolder.open(run)
     info = folder.info()
@@ -68,7 +74,7 @@ def load_run(
     if name not in ("best", "last"):
         raise RunError(f"unknown checkpoint '{name}': expected 'best' or 'last'")
     if learner is None:
-        learner = _rebuilt(folder, info, norm)
+        learner = _rebuilt(folder, info, {"norm": norm, "eval_steps": inner_steps})
     where = folder.path / "checkpoints" / name
     saved = load_checkpoint(where)
     load_weights(learner, saved.model, str(where))
@@ -78,7 +84,7 @@ def load_run(
     return LoadedRun(folder, folder.settings(), learner, used, policy, _calibration(folder))
 
 
-def _rebuilt(folder: RunFolder, info: dict[str, Any], norm: str | None) -> Learner:
+def _rebuilt(folder: RunFolder, info: dict[str, Any], asked: dict[str, Any]) -> Learner:
     description = info.get("learner")
     if not isinstance(description, dict) or "name" not in description:
         raise RunError(f"{folder.info_path} does not say which learner was trained: it is damaged")
@@ -86,9 +92,8 @@ def _rebuilt(folder: RunFolder, info: dict[str, Any], norm: str | None) -> Learn
         raise RunError(
             f"{folder.path} holds a learner of your own ('{description['name']}'): load it in Python with learner=…"
         )
-    changes: dict[str, Any] = {} if norm is None else {"norm": norm}
     try:
-        return build_learner(description, **changes)
+        return build_learner(description, **{key: value for key, value in asked.items() if value is not None})
     except KeyError as error:
         raise RunError(f"{folder.info_path} is damaged: the learner has no {error}") from error
 
@@ -109,6 +114,7 @@ def evaluate_run(
     split: str = "test",
     seed: int | None = None,
     norm: str | None = None,
+    inner_steps: int | None = None,
     protocol: str | None = None,
     checkpoint: str | None = None,
     learner: Learner | None = None,
@@ -129,6 +135,7 @@ def evaluate_run(
         split: whose classes.
         seed: of the tasks.
         norm: another norm policy.
+        inner_steps: another number of inner steps, for learners that have them.
         protocol: another split protocol of the data source.
         checkpoint: ``"best"`` or ``"last"``.
         learner: an untrained learner to load the weights into, see `load_run`.
@@ -143,7 +150,7 @@ def evaluate_run(
         DataError: if the tasks cannot be drawn from the data.
         LearnerError: if the learner cannot serve such tasks.
     """
-    loaded = load_run(run, checkpoint=checkpoint, norm=norm, learner=learner)
+    loaded = load_run(run, checkpoint=checkpoint, norm=norm, inner_steps=inner_steps, learner=learner)
     changes: dict[str, Any] = {"data.way": way, "data.shot": shot, "data.queries": queries, "data.seed": seed}
     if isinstance(data, str) and data != loaded.settings.data.name:
         # Another source has its own protocol and rotations.
@@ -158,10 +165,12 @@ def evaluate_run(
     spec = EpisodeSpec(settings.way, settings.shot, settings.queries)
     episodes = episodes_of(dataset, split, spec, settings.seed, settings.min_examples)
     result = evaluate(loaded.learner, episodes, tasks, progress=progress)
+    steps = getattr(loaded.learner, "eval_steps", None)
     result = replace(
         result,
         protocol=f"{dataset.name}: {dataset.protocol}; {result.protocol}"
-        + (f"; norm {loaded.norm}" if loaded.norm else ""),
+        + (f"; norm {loaded.norm}" if loaded.norm else "")
+        + (f"; {steps} inner steps" if steps is not None else ""),
         fingerprint=f"{dataset.store.fingerprint[:16]}-{result.fingerprint}",
         details={
             "data": dataset.name,
@@ -172,6 +181,7 @@ def evaluate_run(
             "queries": settings.queries,
             "seed": settings.seed,
             "norm": loaded.norm,
+            "inner_steps": steps,
         },
         learner=loaded.learner.name,
         checkpoint=loaded.checkpoint,
@@ -193,6 +203,7 @@ def _saved(folder: RunFolder, result: EvaluationResult) -> EvaluationResult:
     parts = [Path(str(d["data"])).name, d["split"], f"{d['way']}way", f"{d['shot']}shot", f"{d['queries']}query"]
     parts += [f"seed{d['seed']}"] if d["seed"] else []
     parts += [d["norm"]] if d["norm"] else []
+    parts += [] if d["inner_steps"] is None else [f"{d['inner_steps']}steps"]
     parts += [result.checkpoint["name"]] if result.checkpoint["name"] != "best" else []
     parts += [f"{len(result.accuracy)}tasks", result.fingerprint[-6:]]
     path = folder.eval_path(re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)))
