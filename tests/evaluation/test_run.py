@@ -35,7 +35,8 @@ def test_the_saved_object(run, data):
     assert 0 < saved["ci95"] < 1
     assert saved["protocol"] == {
         "data": "dots", "data_protocol": "thirds", "split": "test", "way": 3, "shot": 1, "queries": 3, "seed": 0,
-        "norm": "running", "inner_steps": None, "description": "dots: thirds; 3-way 1-shot 3 queries, split test; norm running",
+        "norm": "running", "inner_steps": None,
+        "description": "dots: thirds; 3-way 1-shot 3 queries, split test; norm running",
     }  # fmt: skip
     assert load_result(result.path) == result
 
