@@ -177,38 +177,3 @@ def test_forbidden_statements_are_found() -> None:
 def test_no_file_is_too_long(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").count("\n")
     assert lines <= LARGEST_FILE, f"{lines} lines: split it"
-
-
-def test_all_is_explicit_sorted_and_true() -> None:
-    """Every module with public names lists them, sorted as ruff does, and only names that exist."""
-    problems = []
-    for name, tree in MODULES.items():
-        defined, listed = top_level_names(tree)
-        public = {n for n in defined if not n.startswith("_")}
-        if listed is None:
-            if public and name != "metacortex" and not name.endswith("__main__"):
-                problems.append(f"{name}: no __all__")
-        elif unknown := set(listed) - defined - imported_names(tree):
-            problems.append(f"{name}: __all__ lists {sorted(unknown)}")
-        elif len(set(listed)) != len(listed):
-            problems.append(f"{name}: __all__ lists a name twice")
-    assert problems == []
-
-
-def top_level_names(tree: ast.Module) -> tuple[set[str], list[str] | None]:
-    names: set[str] = set()
-    listed = None
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        names |= {t.id for t in targets if isinstance(t, ast.Name)}
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            listed = list(ast.literal_eval(node.value))
-    return names, listed
-
-
-def imported_names(tree: ast.Module) -> set[str]:
-    return {(a.asname or a.name) for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
