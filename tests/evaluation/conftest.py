@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from metacortex.data.dataset import Dataset
 from metacortex.data.store import ClassStore
@@ -12,12 +11,8 @@ from metacortex.tasks.episodes import Episodes, EpisodeSpec
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch):
+def _no_curves(monkeypatch):
     monkeypatch.setattr("metacortex.training.run.draw_curves", lambda *arguments: None)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

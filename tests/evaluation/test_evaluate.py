@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from metacortex.errors import DataError
-from metacortex.evaluation.evaluate import evaluate, evaluation_mode
+from metacortex.evaluation.evaluate import evaluate
 from metacortex.learners.registry import make_learner
+from metacortex.nn.mode import evaluating
 
 
 def _learner(name: str, **options):
@@ -55,7 +56,7 @@ def test_the_modes_come_back_after_an_error():
     module = torch.nn.Sequential(torch.nn.Dropout())
 
     def fail():
-        with evaluation_mode(module):
+        with evaluating(module):
             assert not module[0].training
             raise ZeroDivisionError
 

@@ -3,18 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from metacortex.data.dataset import Dataset
 from training.crash_driver import toy_data
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

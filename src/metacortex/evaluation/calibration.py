@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metacortex.errors import DataError, RunError
-from metacortex.evaluation.evaluate import evaluation_mode
+from metacortex.nn.mode import evaluating
 from metacortex.task import Examples
 from metacortex.tasks.episodes import Episodes, EpisodeSpec
 
@@ -214,7 +214,7 @@ def calibrate(
     episodes = Episodes(view, EpisodeSpec(drawn, shot, queries), seed=seed, split=f"{split}/calibration")
     metric = "cosine" if getattr(learner, "distance", "euclid") == "cosine" else "euclid"
     inside, outside, scales, logits, targets = [], [], [], [], []
-    with evaluation_mode(learner), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with evaluating(learner), torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for index in range(tasks):
             task = episodes.task(index)

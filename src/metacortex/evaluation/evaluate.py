@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from metacortex.errors import DataError
 from metacortex.evaluation.results import EvaluationResult
+from metacortex.nn.mode import evaluating
 
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner
     from metacortex.tasks.source import TaskSource
 
-__all__ = ["evaluate", "evaluation_mode"]
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode inside, and every sub-module back to its own mode after."""
-    modes = [(m, m.training) for m in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m, training in modes:
-            m.training = training
+__all__ = ["evaluate"]
 
 
 def evaluate(
@@ -66,7 +53,7 @@ def evaluate(
     if tasks < 1 or batch < 1:
         raise DataError(f"an evaluation needs at least one task and batches of at least one, got {tasks} and {batch}")
     found: dict[str, list[torch.Tensor]] = {"accuracy": [], "loss": []}
-    with evaluation_mode(learner), torch.random.fork_rng(devices=[]):
+    with evaluating(learner), torch.random.fork_rng(devices=[]):
         for first in range(0, tasks, batch):
             torch.manual_seed(seed + first)
             count = min(batch, tasks - first)
