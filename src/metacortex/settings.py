@@ -103,6 +103,7 @@ class TrainingSettings:
     checkpoint_every: int = option(250, "steps between checkpoints", min=1)
     log_every: int = option(50, "steps averaged in a line of the log", min=1)
     strategy: str = option("loop", "how the engine computes the meta-gradient")
+    workers: int = option(1, "threads that share the tasks of a meta-batch; set threads to 1 with them", min=1)
     threads: int = option(0, "threads of PyTorch; 0: as it decides", min=0)
 
     def __post_init__(self) -> None:

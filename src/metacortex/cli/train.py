@@ -49,6 +49,7 @@ _FLAGS = {
     "lr": "training.lr",
     "seed": "training.seed",
     "strategy": "training.strategy",
+    "workers": "training.workers",
     "threads": "training.threads",
 }
 """Flag -> setting. Values go through as given: the settings check them, here as in a file."""
@@ -104,6 +105,7 @@ def train_command(
     lr: Annotated[str | None, _flag("lr", "Learning rate of the outer loop.", "Optimisation", "X")] = None,
     tasks: Annotated[str | None, _flag("tasks", "Tasks per meta-batch.", "Optimisation", "N")] = None,
     strategy: Annotated[str | None, _flag("strategy", "How the meta-gradient is computed.", "Optimisation")] = None,
+    workers: Annotated[str | None, _flag("workers", "Threads that share the tasks.", "Optimisation", "N")] = None,
     threads: Annotated[str | None, _flag("threads", "Threads of PyTorch.", "Optimisation", "N")] = None,
     as_json: Json = False,
     quiet: Quiet = False,

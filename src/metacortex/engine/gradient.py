@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from metacortex.errors import LearnerError, unknown_name
+from metacortex.engine.workers import spread
+from metacortex.errors import LearnerError, SettingsError, unknown_name
 from metacortex.learners.base import Gradients, Learner, Outcome
 from metacortex.nn.mode import evaluating
 from metacortex.nn.norm import fused_kernels
@@ -73,7 +74,7 @@ def strategy_names() -> list[str]:
 
 
 def meta_gradient(
-    learner: Learner, batch: Task, *, strategy: str = "loop", reduction: Reduction = "mean"
+    learner: Learner, batch: Task, *, strategy: str = "loop", reduction: Reduction = "mean", workers: int = 1
 ) -> tuple[Gradients, Outcome]:
     """dL/dφ over a batch of tasks.
 
@@ -82,6 +83,7 @@ def meta_gradient(
         batch: tasks stacked along a leading axis ``[T, ...]``, see `metacortex.task.stack_tasks`.
         strategy: see `strategy_names`.
         reduction: ``"mean"`` or ``"sum"`` over the tasks, of loss and gradient alike.
+        workers: threads that share the tasks, see `metacortex.engine.workers.spread`.
 
     Returns:
         The gradient by parameter name, and an `Outcome`: ``loss`` reduced; ``prediction`` and
@@ -97,7 +99,12 @@ def meta_gradient(
         raise unknown_name("reduction", reduction, ("mean", "sum"))
     if not learner.meta_parameters():
         raise LearnerError(f"learner '{learner.name}' has no parameters to learn")
-    gradients, outcomes = _STRATEGIES[strategy](learner, batch)
+    if workers < 1:
+        raise SettingsError(f"workers must be at least 1, got {workers}")
+    if workers == 1:
+        gradients, outcomes = _STRATEGIES[strategy](learner, batch)
+    else:
+        gradients, outcomes = spread(_STRATEGIES[strategy], learner, batch, workers)
     count = outcomes.loss.shape[0]
     loss = outcomes.loss.sum()
     if reduction == "mean":

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "resume_command", "train"]
 
-_MAY_CHANGE = {"steps", "minutes", "checkpoint_every", "threads"}
+_MAY_CHANGE = {"steps", "minutes", "checkpoint_every", "threads", "workers"}
 """Training settings that a resumed run may set anew; all others define which run it is."""
 
 

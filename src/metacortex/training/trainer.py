@@ -198,7 +198,9 @@ class Trainer:
         self.learner.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(self.settings.seed, step))
-            gradient, outcome = meta_gradient(self.learner, batch, strategy=self.strategy)
+            gradient, outcome = meta_gradient(
+                self.learner, batch, strategy=self.strategy, workers=self.settings.workers
+            )
         loss = float(outcome.loss)
         if not math.isfinite(loss):
             raise self._diverged(step, f"the loss is {loss}")

@@ -1,0 +1,49 @@
+"""Spreading a batch of tasks over threads: threads across tasks beat threads inside small kernels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import torch
+
+from metacortex.learners.base import Gradients, Learner, Outcome
+from metacortex.task import Task
+from metacortex.tree import tree_map
+
+__all__ = ["spread"]
+
+
+def spread(
+    strategy: Callable[[Learner, Task], tuple[Gradients, Outcome]], learner: Learner, batch: Task, workers: int
+) -> tuple[Gradients, Outcome]:
+    """Sum of the task gradients, each worker taking a share of the tasks.
+
+    Equal to the strategy on the whole batch up to rounding. Each worker has a copy of the learner, as
+    `torch.func.functional_call` exchanges the parameters of the module that it calls. Random numbers
+    (dropout) are drawn in no fixed order, so only learners without them are reproducible.
+
+    Args:
+        strategy: what each worker does with its share.
+        learner: it is left as it is.
+        batch: tasks stacked along a leading axis ``[T, ...]``.
+        workers: number of threads, at least 1.
+
+    Returns:
+        The summed gradient and the outcomes per task ``[T, ...]``.
+    """
+    count = batch.support.targets.shape[0]
+    shares = min(workers, count)
+    cuts = [count * i // shares for i in range(shares + 1)]
+    tasks = batch.without_info()
+    parts = [tree_map(lambda x, a=a, b=b: x[a:b], tasks) for a, b in pairwise(cuts)]
+    learners = [learner, *(copy.deepcopy(learner) for _ in parts[1:])]
+    with ThreadPoolExecutor(shares) as pool:
+        done = list(pool.map(strategy, learners, parts))
+    total = done[0][0]
+    for gradients, _ in done[1:]:
+        total = {name: total[name] + gradients[name] for name in total}
+    outcomes = [outcome for _, outcome in done]
+    return total, tree_map(lambda *xs: torch.cat(xs), *outcomes)
