@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metacortex.errors import DataError
@@ -51,6 +51,7 @@ def test_coverage(level):
     assert abs(covered - level) < 3 * np.sqrt(level * (1 - level) / 1500)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20), st.floats(-1, 1))
 def test_shifting_scores_shifts_the_interval(scores, shift):
     one, other = mean_interval(scores), mean_interval(np.asarray(scores) + shift)
