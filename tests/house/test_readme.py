@@ -16,6 +16,7 @@ from PIL import Image
 
 from metacortex.cli.main import main
 from metacortex.data.registry import load_dataset
+from metacortex.learners import registry
 
 from .snippets import ROOT, Block, blocks, pages
 
@@ -26,6 +27,8 @@ LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]*)(#[^)\s]*)?\)")
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=lambda p: p.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, in one namespace, in an empty folder."""
+    # A page may register a learner of its own; the registry is put back for the tests that follow.
+    monkeypatch.setattr("metacortex.learners.registry._LEARNERS", dict(registry._LEARNERS))
     monkeypatch.chdir(tmp_path)
     module = ModuleType("snippet")  # dataclasses look up the module they are defined in
     monkeypatch.setitem(sys.modules, module.__name__, module)
