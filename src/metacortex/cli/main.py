@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from metacortex import __version__
 from metacortex.cli import data, demo, evaluate, learners, skills, train
+from metacortex.engine.memory import keep_freed_memory
 from metacortex.errors import MetacortexError
 
 __all__ = ["app", "main", "run"]
@@ -87,6 +88,7 @@ def run() -> None:
         if isinstance(stream, TextIOWrapper):
             # A file name that the terminal cannot show must not end a command.
             stream.reconfigure(errors="backslashreplace")
+    keep_freed_memory()
     sys.exit(main())
 
 
