@@ -46,7 +46,7 @@ def vectorised(learner: Learner, batch: Task) -> tuple[Gradients, Outcome]:
     tasks = batch.without_info()
     # Under vmap some convolution and norm kernels refuse channels-last weights.
     phi = {name: p.contiguous() for name, p in learner.meta_parameters().items()}
-    if type(learner).task_gradient is not Learner.task_gradient and not _plain(learner):
+    if not learner.autograd_gradient:
         leaves = {name: p.requires_grad_() for name, p in phi.items()}
         each = vmap(lambda task: learner.call(leaves, "task_gradient", task), randomness="different")
         gradients, outcomes = each(tasks)
@@ -58,11 +58,6 @@ def vectorised(learner: Learner, batch: Task) -> tuple[Gradients, Outcome]:
 
     gradients, outcomes = grad(total, has_aux=True)(phi)
     return gradients, tree_map(Tensor.detach, outcomes)
-
-
-def _plain(learner: Learner) -> bool:
-    """Whether the learner's own task gradient is at present that of automatic differentiation."""
-    return bool(getattr(learner, "autograd_gradient", False))
 
 
 _STRATEGIES: dict[str, Strategy] = {"loop": loop, "vmap": vectorised}

@@ -85,6 +85,14 @@ class Learner(nn.Module, ABC):
     default_lr: ClassVar[float] = 1e-3
     """Outer learning rate unless told."""
     objective: Objective = CrossEntropy()
+    autograd_gradient: bool = True
+    """Whether `task_gradient` is the automatic differentiation of `loss`, so that an engine may
+    differentiate the losses of several tasks at once. False where a class writes its own."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "task_gradient" in cls.__dict__ and "autograd_gradient" not in cls.__dict__:
+            cls.autograd_gradient = False
 
     @abstractmethod
     def adapt(self, support: Examples, *, description: Any = None, generator: torch.Generator | None = None) -> State:

@@ -3,61 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
-from torch import nn
-
-from metacortex.errors import unknown_name
+from metacortex.errors import SettingsError, unknown_name
 from metacortex.learners.base import Learner
-from metacortex.learners.gradient.maml import MAML, MAMLSettings
-from metacortex.learners.metric.protonet import ProtoNet, ProtoNetSettings
-from metacortex.learners.transfer.fine_tuning import FineTuning, FineTuningSettings, FromScratch
-from metacortex.learners.transfer.nearest_neighbour import NearestNeighbour
-from metacortex.nn.classifier import Classifier
+from metacortex.learners.entry import Entry, Kind, LearnerSpec
+from metacortex.learners.gradient import entries as gradient
+from metacortex.learners.metric import entries as metric
+from metacortex.learners.model import entries as model
+from metacortex.learners.objective import CrossEntropy, Objective
+from metacortex.learners.transfer import entries as transfer
 from metacortex.nn.registry import make_backbone
 
 __all__ = ["Entry", "LearnerSpec", "learner_entry", "learner_names", "learner_settings", "make_learner", "register"]
 
-
-@dataclass(frozen=True)
-class LearnerSpec:
-    """What a learner is built for.
-
-    Attributes:
-        way: classes of its tasks (a fixed head has as many outputs).
-        train_classes: classes of the meta-training split (for pre-training).
-    """
-
-    way: int
-    train_classes: int = 0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A registered learner.
-
-    Attributes:
-        learner: the class.
-        settings: frozen dataclass of its settings, all with defaults.
-        build: makes it from a backbone with an attribute ``features``, a `LearnerSpec` and settings.
-        summary: one line for listings.
-    """
-
-    learner: type[Learner]
-    settings: type
-    build: Callable[[nn.Module, LearnerSpec, dict[str, Any]], Learner]
-    summary: str
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    """A learner without settings."""
-
-
-_LEARNERS: dict[str, Entry] = {}
+_FAMILIES = (gradient.ENTRIES, metric.ENTRIES, model.ENTRIES, transfer.ENTRIES)
+_LEARNERS: dict[str, Entry] = {entry.learner.name: entry for family in _FAMILIES for entry in family}
 
 
 def register(entry: Entry) -> None:
@@ -65,52 +27,6 @@ def register(entry: Entry) -> None:
     ``metacortex.learners``, whose objects are called once and return an `Entry`.
     """
     _LEARNERS[entry.learner.name] = entry
-
-
-def _features(backbone: nn.Module) -> int:
-    return int(backbone.features)  # type: ignore[arg-type]
-
-
-register(
-    Entry(
-        MAML,
-        MAMLSettings,
-        lambda body, spec, options: MAML(Classifier(body, spec.way), **options),
-        "gradient: initial weights from which a few gradient steps suffice",
-    )
-)
-register(
-    Entry(
-        ProtoNet,
-        ProtoNetSettings,
-        lambda body, spec, options: ProtoNet(body, **options),
-        "metric: a class is the mean of its embedded examples",
-    )
-)
-register(
-    Entry(
-        FineTuning,
-        FineTuningSettings,
-        lambda body, spec, options: FineTuning(body, _features(body), spec.train_classes, **options),
-        "transfer: pre-train on all classes, fine-tune on the support set",
-    )
-)
-register(
-    Entry(
-        FromScratch,
-        FineTuningSettings,
-        lambda body, spec, options: FromScratch(body, _features(body), **options),
-        "transfer: train on the support set alone",
-    )
-)
-register(
-    Entry(
-        NearestNeighbour,
-        NoSettings,
-        lambda body, spec, options: NearestNeighbour(),
-        "no learning: nearest support example by pixels",
-    )
-)
 
 
 def learner_names() -> list[str]:
@@ -144,6 +60,8 @@ def make_learner(
     input_shape: tuple[int, ...] = (1, 28, 28),
     way: int = 5,
     train_classes: int = 0,
+    kind: Kind = "classification",
+    objective: Objective | None = None,
     backbone: str = "conv4",
     backbone_options: dict[str, Any] | None = None,
     **options: Any,
@@ -153,20 +71,26 @@ def make_learner(
     Args:
         name: see `learner_names`.
         input_shape: shape of one input.
-        way: classes of its tasks.
+        way: classes of its tasks; for regression the number of outputs.
         train_classes: classes of the meta-training split, for learners that pre-train.
+        kind: what its tasks ask for.
+        objective: what its predictions are judged by; cross-entropy when not given.
         backbone: name of the backbone.
         backbone_options: its settings.
         options: the learner's settings.
 
     Raises:
-        SettingsError: for an unknown name or setting, naming the nearest one.
+        SettingsError: for an unknown name or setting, naming the nearest one, or a learner that
+            cannot serve this kind of tasks.
 
     Example:
         >>> make_learner("protonet", backbone="mlp").body.model.features
         64
     """
     entry = learner_entry(name)
+    if kind not in entry.kinds:
+        able = [n for n in learner_names() if kind in learner_entry(n).kinds]
+        raise SettingsError(f"learner '{name}' does not do {kind}: use one of {', '.join(able)}")
     known = {f.name for f in dataclasses.fields(entry.settings)}
     for key in options:
         if key not in known:
@@ -174,4 +98,4 @@ def make_learner(
     settings = entry.settings(**options)
     body = make_backbone(backbone, input_shape, **(backbone_options or {}))
     values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    return entry.build(body, LearnerSpec(way, train_classes), values)
+    return entry.build(body, LearnerSpec(way, train_classes, kind, objective or CrossEntropy()), values)

@@ -88,7 +88,7 @@ class GradientLearner(Learner):
         return self.inner_steps if self.training else self.eval_steps
 
     @property
-    def autograd_gradient(self) -> bool:
+    def autograd_gradient(self) -> bool:  # type: ignore[override]
         """Whether `task_gradient` at present differentiates the whole graph of `loss`."""
         stepwise = self.unroll == "steps" or (self.unroll == "auto" and self.steps > 2)
         return self.order == 1 or not stepwise

@@ -1,0 +1,1 @@
+"""Learners that are networks reading the whole task."""

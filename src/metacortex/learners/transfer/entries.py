@@ -1,0 +1,30 @@
+"""The baselines in the registry: one line per learner."""
+
+from __future__ import annotations
+
+from metacortex.learners.entry import Entry, NoSettings, features_of
+from metacortex.learners.transfer.fine_tuning import FineTuning, FineTuningSettings, FromScratch
+from metacortex.learners.transfer.nearest_neighbour import NearestNeighbour
+
+__all__ = ["ENTRIES"]
+
+ENTRIES = (
+    Entry(
+        FineTuning,
+        FineTuningSettings,
+        lambda body, spec, options: FineTuning(body, features_of(body), spec.train_classes, **options),
+        "transfer: pre-train on all classes, fine-tune on the support set",
+    ),
+    Entry(
+        FromScratch,
+        FineTuningSettings,
+        lambda body, spec, options: FromScratch(body, features_of(body), **options),
+        "transfer: train on the support set alone",
+    ),
+    Entry(
+        NearestNeighbour,
+        NoSettings,
+        lambda body, spec, options: NearestNeighbour(),
+        "no learning: nearest support example by pixels",
+    ),
+)
