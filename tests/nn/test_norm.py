@@ -161,3 +161,45 @@ def test_writing_out_leaves_the_model_and_keeps_ties() -> None:
 def test_untracked_statistics_follow_the_layers_dtype() -> None:
     layer = write_out_norms(nn.BatchNorm1d(3, track_running_stats=False).double())
     assert layer.running_mean.dtype == torch.float64
+
+
+class Twice(nn.Module):
+    """One layer at two depths, where its inputs have different statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.between = nn.BatchNorm1d(3), nn.Linear(3, 3)
+        nn.init.constant_(self.norm.bias, 0.7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(3 * torch.tanh(self.between(self.norm(x))) + 1)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_layer_applied_twice_follows_both_applications_as_torchs_does(fused: bool) -> None:
+    torch.manual_seed(0)
+    stock = Twice().double()
+    running, stepwise = Body(stock, "running"), Body(stock, "per-step", 0)
+    for seed in range(3):
+        batch = draw(5, 3, seed=seed)
+        stock(batch)
+        for body in (running, stepwise):
+            with fused_kernels(fused):
+                _, seen = body(body.weights(), batch)
+            for key, value in body.refreshed({0: seen}).items():
+                dict(body.named_buffers())[key].copy_(value)
+    (mean, var), *_ = running_statistics(running.model).values()
+    torch.testing.assert_close((mean, var), (stock.norm.running_mean, stock.norm.running_var), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(stepwise.mean_norm[0], stock.norm.running_mean, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(stepwise.var_norm[0], stock.norm.running_var, rtol=1e-10, atol=1e-10)
+
+
+def test_a_layer_applied_twice_keeps_the_statistics_of_each_application() -> None:
+    torch.manual_seed(0)
+    body, x = Body(Twice().double()), draw(5, 3)
+    expected, seen = body.observe(body.weights(), x)
+    assert set(seen) == {"norm", "norm#2"}
+    got = torch.cat([body(body.weights(), row[None], seen)[0] for row in x])
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+    last = {"norm": seen["norm#2"]}
+    assert not torch.allclose(body(body.weights(), x, last)[0], expected)

@@ -15,6 +15,7 @@ from metacortex.nn.norm import (
     BatchNorm,
     Statistics,
     StatisticsPass,
+    applications,
     fused_kernels,
     running_statistics,
     statistics_pass,
@@ -132,20 +133,28 @@ class Body(nn.Module):
         layers = {m.name: m for m in self.model.modules() if isinstance(m, BatchNorm)}
         if self.norm == "running":
             last = seen[max(seen)]
-            pairs = [(f"model.{k}.running_" if k else "model.running_", layers[k], s) for k, s in last.items()]
             return {
-                prefix + kind: torch.lerp(old, new.detach().to(old.dtype), layer.momentum)
-                for prefix, layer, (mean, var) in pairs
-                for kind, old, new in (("mean", layer.running_mean, mean), ("var", layer.running_var, var))
+                f"model.{name}.running_{kind}" if name else f"model.running_{kind}": _followed(
+                    getattr(layer, f"running_{kind}"), last, layer, position
+                )
+                for name, layer in layers.items()
+                for position, kind in enumerate(("mean", "var"))
+                if name in last
             }
         buffers: dict[str, Tensor] = {}
         for name, layer in layers.items():
             key = name.replace(".", "_")
-            for kind, position in (("mean", 0), ("var", 1)):
-                old = getattr(self, f"{kind}_{key}")
-                rows = list(old)
+            for position, kind in enumerate(("mean", "var")):
+                rows = list(getattr(self, f"{kind}_{key}"))
                 for step, statistics in seen.items():
                     row = min(step, self.steps)
-                    rows[row] = torch.lerp(rows[row], statistics[name][position].detach(), layer.momentum)
+                    rows[row] = _followed(rows[row], statistics, layer, position)
                 buffers[f"{kind}_{key}"] = torch.stack(rows)
         return buffers
+
+
+def _followed(old: Tensor, statistics: Statistics, layer: BatchNorm, position: int) -> Tensor:
+    """A running statistic after a pass: like PyTorch's, it follows each application of its layer in turn."""
+    for application in applications(statistics, layer.name):
+        old = torch.lerp(old, application[position].detach().to(old.dtype), layer.momentum)
+    return old

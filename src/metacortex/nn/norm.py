@@ -27,7 +27,9 @@ __all__ = [
     "LayerNorm",
     "Statistics",
     "StatisticsPass",
+    "applications",
     "fused_kernels",
+    "fusing",
     "real_rows",
     "running_statistics",
     "statistics_pass",
@@ -35,7 +37,8 @@ __all__ = [
 ]
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
-"""Mean and variance, each ``[features]``, by layer name."""
+"""Mean and variance, each ``[features]``, by layer name. A layer that one forward pass applies several
+times has an entry for each application: ``name``, ``name#2``, ``name#3`` …"""
 
 
 @dataclass
@@ -43,15 +46,32 @@ class StatisticsPass:
     """What the batch-norm layers of one forward pass read and write.
 
     Attributes:
-        given: statistics to normalise with; a layer that is not named uses those of its batch.
+        given: statistics to normalise with; a layer that is not named uses those of its batch. A
+            repeated application without an entry of its own uses that of its layer.
         unbiased: record the variance divided by n − 1, as running statistics want it, instead of the
             one divided by n that the layer normalises with.
         seen: filled with the statistics that each layer took from its batch.
+        applied: how often each layer has been applied so far.
     """
 
     given: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     unbiased: bool = False
     seen: Statistics = field(default_factory=dict)
+    applied: dict[str, int] = field(default_factory=dict)
+
+    def enter(self, layer: str) -> str:
+        """Count an application of a layer; returns the name of its entry."""
+        count = self.applied[layer] = self.applied.get(layer, 0) + 1
+        return layer if count == 1 else f"{layer}#{count}"
+
+
+def applications(statistics: Mapping[str, tuple[Tensor, Tensor]], layer: str) -> list[tuple[Tensor, Tensor]]:
+    """The entries of one layer, in the order of its applications."""
+    found, count = [], 1
+    while (key := layer if count == 1 else f"{layer}#{count}") in statistics:
+        found.append(statistics[key])
+        count += 1
+    return found
 
 
 _current: ContextVar[StatisticsPass | None] = ContextVar("metacortex_statistics", default=None)
@@ -80,6 +100,11 @@ def fused_kernels(allowed: bool = True) -> Iterator[None]:
         yield
     finally:
         _fused.reset(token)
+
+
+def fusing() -> bool:
+    """Whether fused kernels are allowed here, see `fused_kernels`."""
+    return _fused.get()
 
 
 @contextmanager
@@ -152,11 +177,12 @@ class BatchNorm(nn.Module):
 
         Outside any pass: statistics of the batch in training mode, else the running ones.
         """
-        current = _current.get()
+        current, entry = _current.get(), self.name
         if current is None:
             given = None if self.training else (self.running_mean, self.running_var)
         else:
-            given = current.given.get(self.name)
+            entry = current.enter(self.name)
+            given = current.given.get(entry, current.given.get(self.name))
         if given is not None:
             return self._normalise(x, *given)
         rows = _rows.get()
@@ -165,16 +191,16 @@ class BatchNorm(nn.Module):
                 x, self.weight, self.bias, None, None, True, self.momentum, self.eps
             )
             if x.shape[0]:
-                self._record(x, mean.detach(), (inverse.detach() ** -2 - self.eps).clamp_min(0))
+                self._record(entry, x, mean.detach(), (inverse.detach() ** -2 - self.eps).clamp_min(0))
             return y
         shape = (1, -1, *[1] * (x.dim() - 2))
         mean = _row_mean(x, rows)
         centred = x - mean.reshape(shape)
         var = _row_mean(centred * centred, rows)
-        self._record(x, mean, var)
+        self._record(entry, x, mean, var)
         return _affine(centred * torch.rsqrt(var + self.eps).reshape(shape), self.weight, self.bias, shape)
 
-    def _record(self, x: Tensor, mean: Tensor, var: Tensor) -> None:
+    def _record(self, entry: str, x: Tensor, mean: Tensor, var: Tensor) -> None:
         current, rows = _current.get(), _rows.get()
         if current is None:
             return
@@ -182,7 +208,7 @@ class BatchNorm(nn.Module):
             share = torch.ones_like(var[0]) if rows is None else rows.to(var.dtype).mean()
             count = x.numel() // x.shape[1] * share
             var = var * (count / (count - 1).clamp_min(1))
-        current.seen[self.name] = (mean, var)
+        current.seen[entry] = (mean, var)
 
     def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         shape = (1, -1, *[1] * (x.dim() - 2))
