@@ -21,19 +21,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from metacortex.data.dataset import SPLITS, Dataset, parse_rotations
 from metacortex.data.glyph_distort import draw, drawers
 from metacortex.data.glyph_fonts import HELD_OUT, fonts_digest
+from metacortex.data.glyph_pens import PENS_RECIPE, draw_with_all_pens
 from metacortex.data.glyph_select import Chosen, choose, glyph_fields
 from metacortex.data.locations import stores_dir
 from metacortex.data.store import ClassInfo, ClassStore, build_store, open_or_build
 from metacortex.data.view import ClassView
 from metacortex.errors import SettingsError
 
-__all__ = ["RECIPE", "load_glyphs"]
+__all__ = ["RECIPE", "load_glyphs", "load_glyphs_pens"]
 
 RECIPE = 2
 """Version of everything that decides about the pixels; raised with each change, so that old caches are left alone."""
@@ -50,6 +52,7 @@ def load_glyphs(
     drawers: int = 20,
     limit: int | None = None,
     seed: int = 0,
+    pens: Literal["fine", "all"] = "fine",
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Open Glyphs; the first time it is drawn, which takes some seconds, then it lies in the cache.
@@ -64,6 +67,8 @@ def load_glyphs(
         drawers: images per class, 1..64.
         limit: at most so many characters per split, spread evenly over its scripts; all when not given.
         seed: another seed gives other drawings of the same characters.
+        pens: ``"fine"`` as drawn on a sheet; ``"all"``: from fine to broad pens, sharp to blurred, framed by
+            `metacortex.data.ink.frame`, see `metacortex.data.glyph_pens`.
         progress: called with (classes drawn, classes in all) while drawing.
 
     Returns:
@@ -85,6 +90,8 @@ def load_glyphs(
     _whole("seed", seed, 0, 2**63 - 1)
     if limit is not None:
         _whole("limit", limit, 1, 1_000_000)
+    if pens not in ("fine", "all"):
+        raise SettingsError(f"glyphs: pens must be 'fine' or 'all', got {pens!r}")
     turning = parse_rotations(rotations)
     options = {
         "recipe": RECIPE,
@@ -93,11 +100,27 @@ def load_glyphs(
         "limit": limit,
         "seed": seed,
         "fonts": fonts_digest(),
+        **({} if pens == "fine" else {"pens": PENS_RECIPE}),
     }
     key = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
     path = stores_dir() / f"glyphs-{size}px-{key}"
-    store = open_or_build(path, lambda: _build(path, size, drawers, limit, seed, progress))
-    return _dataset(store, turning, size, drawers)
+    store = open_or_build(path, lambda: _build(path, size, drawers, limit, seed, pens, progress))
+    return _dataset(store, turning, size, drawers, pens)
+
+
+def load_glyphs_pens(
+    *,
+    size: int = 28,
+    rotations: str | Sequence[str] | None = ("train",),
+    drawers: int = 32,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Glyphs drawn with all pens, `load_glyphs` with ``pens="all"``: for learners that must read any drawing."""
+    return load_glyphs(
+        size=size, rotations=rotations, drawers=drawers, limit=limit, seed=seed, pens="all", progress=progress
+    )
 
 
 def _whole(name: str, value: object, low: int, high: int) -> None:
@@ -106,13 +129,19 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
 
 
 def _build(
-    path: Path, size: int, count: int, limit: int | None, seed: int, progress: Callable[[int, int], None] | None
+    path: Path,
+    size: int,
+    count: int,
+    limit: int | None,
+    seed: int,
+    pens: str,
+    progress: Callable[[int, int], None] | None,
 ) -> ClassStore:
     classes = sorted(_limited(choose(), limit), key=lambda c: c.character.name)
     chunks = [classes[i : i + _CHUNK] for i in range(0, len(classes), _CHUNK)]
     # threads, not processes: NumPy releases the lock, and no script of a user must be importable for it
     with ThreadPoolExecutor(_THREADS) as pool:
-        futures = [pool.submit(_drawings, chunk, size, count, seed) for chunk in chunks]
+        futures = [pool.submit(_drawings, chunk, size, count, seed, pens) for chunk in chunks]
         parts = ((_info(c, count), _rows(futures[i // _CHUNK], i % _CHUNK)) for i, c in enumerate(classes))
         try:
             return build_store(path, "glyphs", (1, size, size), parts, progress=progress)
@@ -144,7 +173,7 @@ def _info(chosen: Chosen, count: int) -> ClassInfo:
     return ClassInfo(character.name, count, meta)
 
 
-def _drawings(chunk: Sequence[Chosen], size: int, count: int, seed: int) -> np.ndarray:
+def _drawings(chunk: Sequence[Chosen], size: int, count: int, seed: int, pens: str) -> np.ndarray:
     """All drawings of some classes: ``[classes, drawers, 1, size, size]`` uint8."""
     pairs = [(c.character.code, font) for c in chunk for font in c.character.fonts[:_FONTS_PER_CLASS]]
     fields, good = glyph_fields(pairs)
@@ -153,17 +182,21 @@ def _drawings(chunk: Sequence[Chosen], size: int, count: int, seed: int) -> np.n
         code = chosen.character.code
         own = np.array([i for i, (other, _) in enumerate(pairs) if other == code and good[i]])
         hands = drawers(seed, code, count)
-        images[row, :, 0] = draw(fields[own[(hands.font * len(own)).astype(int)]], hands, size)
+        chosen_fields = fields[own[(hands.font * len(own)).astype(int)]]
+        if pens == "all":
+            images[row, :, 0] = draw_with_all_pens(chosen_fields, hands, size, seed, code)
+        else:
+            images[row, :, 0] = draw(chosen_fields, hands, size)
     return images
 
 
-def _dataset(store: ClassStore, turning: Sequence[str], size: int, count: int) -> Dataset:
+def _dataset(store: ClassStore, turning: Sequence[str], size: int, count: int, pens: str) -> Dataset:
     splits = {split: _view(store, split, split in turning) for split in SPLITS}
     classes = Counter(c.meta["split"] for c in store.classes)
     held_out = "; ".join(f"{split}: {', '.join(scripts)}" for split, scripts in HELD_OUT.items())
     protocol = (
         f"held-out scripts ({'/'.join(str(classes[s]) for s in SPLITS)} characters), "
-        f"{'+'.join(turning) or 'no'} rotations, {size}x{size}"
+        f"{'+'.join(turning) or 'no'} rotations, {size}x{size}" + (", all pens" if pens == "all" else "")
     )
     provenance = {
         "source": "rendered from the DejaVu and STIX fonts of matplotlib",
@@ -174,7 +207,7 @@ def _dataset(store: ClassStore, turning: Sequence[str], size: int, count: int) -
         "drawers": str(count),
         **{f"{split}_classes": str(len(view)) for split, view in splits.items()},
     }
-    return Dataset("glyphs", protocol, store, splits, False, provenance)
+    return Dataset("glyphs" if pens == "fine" else "glyphs_pens", protocol, store, splits, False, provenance)
 
 
 def _view(store: ClassStore, split: str, turning: bool) -> ClassView:

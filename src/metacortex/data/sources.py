@@ -19,6 +19,7 @@ __all__ = ["BUILT_IN", "ENTRY_POINTS", "added_folder", "dataset_names", "find_lo
 BUILT_IN = {
     "digits": "metacortex.data.digits:load_digits",
     "glyphs": "metacortex.data.glyphs:load_glyphs",
+    "glyphs_pens": "metacortex.data.glyphs:load_glyphs_pens",
     "omniglot": "metacortex.data.omniglot:load_omniglot",
 }
 """The sources of this package: module and function, imported when asked for."""
