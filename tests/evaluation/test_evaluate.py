@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 
 import pytest
 import torch
 
 from metacortex.errors import DataError
 from metacortex.evaluation.evaluate import evaluate
+from metacortex.evaluation.results import EvaluationResult, compare, load_result
+from metacortex.learners.gradient.maml import MAML
+from metacortex.learners.objective import GaussianLikelihood, MeanSquaredError
 from metacortex.learners.registry import make_learner
 from metacortex.nn.mode import evaluating
+from metacortex.tasks.functions import make_functions
 
 
 def _learner(name: str, **options):
@@ -99,3 +105,48 @@ def test_no_graph_is_kept(episodes):
 def test_no_tasks_is_an_error(episodes):
     with pytest.raises(DataError, match="at least one task"):
         evaluate(_learner("protonet"), episodes, tasks=0)
+
+
+def _constant(outputs: int, objective) -> MAML:
+    """Predicts zeros, whatever it sees."""
+    model = torch.nn.Linear(1, outputs)
+    torch.nn.init.zeros_(model.weight)
+    torch.nn.init.zeros_(model.bias)
+    return MAML(model, inner_steps=0, objective=objective)
+
+
+def test_regression_is_scored_by_squared_error(tmp_path):
+    source = make_functions("sinusoid", shot=3, queries=5, split="test")
+    result = evaluate(_constant(1, MeanSquaredError()), source, tasks=6, batch=4)
+    expected = [float((source.task(i).query.targets ** 2).mean()) for i in range(6)]
+    assert result.scores == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert (result.metric, result.higher_is_better) == ("mse", False)
+    saved = result.to_json()
+    assert saved["mse"] == pytest.approx(sum(expected) / 6)
+    assert {"metric": "mse", "higher_is_better": False}.items() <= saved.items()
+    assert "accuracy" not in saved
+    assert str(result).startswith(f"mse {result.mean:.4f} ± {result.ci95:.4f} (6 tasks; sinusoid")
+    with pytest.raises(DataError, match="scored by mse"):
+        _ = result.accuracy
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(saved))
+    assert load_result(path).to_json() == saved
+    interval = compare(load_result(path), result)
+    assert (interval.mean, interval.half) == (0, 0)
+
+
+def test_a_likelihood_is_scored_by_the_error_of_its_mean():
+    source = make_functions("sinusoid", shot=3, queries=5, split="test")
+    plain = evaluate(_constant(1, MeanSquaredError()), source, tasks=6)
+    likely = evaluate(_constant(2, GaussianLikelihood()), source, tasks=6)
+    assert likely.scores == pytest.approx(plain.scores)
+    assert likely.loss == pytest.approx(0.5 * (math.log(2 * math.pi) + plain.mean), rel=1e-5)
+    assert likely.metrics == {"nll": pytest.approx(likely.loss)}
+    assert likely.to_json()["metrics"]["nll"] == likely.metrics["nll"]
+
+
+def test_results_of_different_metrics_are_not_compared():
+    first = EvaluationResult.of([0.5], 0.1, protocol="p", fingerprint="f")
+    second = EvaluationResult.of([0.5], 0.1, protocol="p", fingerprint="f", metric="mse", higher_is_better=False)
+    with pytest.raises(DataError, match="accuracy and mse"):
+        compare(first, second)

@@ -74,7 +74,7 @@ def evaluate_command(
     if as_json:
         emit("evaluate", {**result.to_json(), "run": str(run), "saved": saved})
         return
-    tell(f"{result.learner}: accuracy {result.interval} (95 % interval, {len(result.accuracy)} tasks)")
+    tell(f"{result.learner}: {result.metric} {result.figure} (95 % interval, {len(result.scores)} tasks)")
     tell(f"protocol: {result.protocol}")
     if saved:
         tell(f"kept in {saved}")

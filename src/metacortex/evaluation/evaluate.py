@@ -1,4 +1,4 @@
-"""Accuracy of a learner on fixed tasks."""
+"""Scores of a learner on fixed tasks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def evaluate(
         progress: called with (tasks done, tasks) after each batch.
 
     Returns:
-        An `EvaluationResult` with one accuracy per task.
+        An `EvaluationResult` with one score per task: the metric by which the learner's objective
+        chooses, e.g. accuracy, or the mean squared error of a regression.
 
     Raises:
         DataError: for fewer than one task.
@@ -52,19 +53,25 @@ def evaluate(
 
     if tasks < 1 or batch < 1:
         raise DataError(f"an evaluation needs at least one task and batches of at least one, got {tasks} and {batch}")
-    found: dict[str, list[torch.Tensor]] = {"accuracy": [], "loss": []}
+    found: dict[str, list[torch.Tensor]] = {}
     with evaluating(learner), torch.random.fork_rng(devices=[]):
         for first in range(0, tasks, batch):
             torch.manual_seed(seed + first)
             count = min(batch, tasks - first)
             outcome = evaluate_tasks(learner, episodes.batch(range(first, first + count)))
-            found["accuracy"].append(outcome.metrics["accuracy"].double().cpu())
-            found["loss"].append(outcome.loss.double().cpu())
+            for name, values in (*outcome.metrics.items(), ("loss", outcome.loss)):
+                found.setdefault(name, []).append(values.double().cpu())
             if progress is not None:
                 progress(first + count, tasks)
-    accuracy, loss = (torch.cat(values) for values in found.values())
+    metrics = {name: torch.cat(values) for name, values in found.items()}
     # Single precision: further digits would be noise.
-    scores = [round(score, 7) for score in accuracy.tolist()]
+    scores = [round(score, 7) for score in metrics.pop(learner.objective.score).tolist()]
     return EvaluationResult.of(
-        scores, float(loss.mean()), protocol=episodes.protocol, fingerprint=episodes.fingerprint(tasks)
+        scores,
+        float(metrics.pop("loss").mean()),
+        protocol=episodes.protocol,
+        fingerprint=episodes.fingerprint(tasks),
+        metric=learner.objective.score,
+        higher_is_better=learner.objective.higher_is_better,
+        metrics={name: float(values.mean()) for name, values in metrics.items()},
     )

@@ -13,6 +13,10 @@ A saved result is one JSON object, version 1:
      "checkpoint": {...},         which, and at which step
      "scores": [0.9867, ...]}     accuracy of each task, in order
 
+Regression is scored by another metric: the object then says ``"metric": "mse"`` and
+``"higher_is_better": false``, and ``"mse"`` stands in the place of ``"accuracy"``. Where a learner's
+objective has further metrics, ``"metrics"`` holds the mean of each, e.g. ``{"nll": 0.21}``.
+
 Keys may be added; the meaning of these does not change within a version.
 """
 
@@ -34,12 +38,12 @@ RESULT_VERSION = 1
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Accuracy of a learner on fixed tasks.
+    """Scores of a learner on fixed tasks.
 
     Attributes:
-        accuracy: accuracy of each task, 0 to 1.
+        scores: score of each task: accuracy from 0 to 1, or another metric.
         loss: mean query loss.
-        mean: mean accuracy.
+        mean: mean score.
         ci95: half width of its 95 % t-interval.
         protocol: what was measured, in words.
         fingerprint: sum over the tasks (and the store, where known).
@@ -47,9 +51,12 @@ class EvaluationResult:
         learner: name of the learner.
         checkpoint: which weights: name and step.
         path: where it was saved, if it was.
+        metric: what the scores are: the name of the objective's score.
+        higher_is_better: whether a larger score is a better one.
+        metrics: means of the objective's other metrics.
     """
 
-    accuracy: tuple[float, ...]
+    scores: tuple[float, ...]
     loss: float
     mean: float
     ci95: float
@@ -59,35 +66,79 @@ class EvaluationResult:
     learner: str = ""
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    metric: str = "accuracy"
+    higher_is_better: bool = True
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
-    def of(accuracy: Sequence[float], loss: float, *, protocol: str, fingerprint: str) -> EvaluationResult:
-        """A result from the accuracy of each task."""
-        interval = mean_interval(accuracy)
-        return EvaluationResult(tuple(accuracy), loss, interval.mean, interval.half, protocol, fingerprint)
+    def of(
+        scores: Sequence[float],
+        loss: float,
+        *,
+        protocol: str,
+        fingerprint: str,
+        metric: str = "accuracy",
+        higher_is_better: bool = True,
+        metrics: Mapping[str, float] | None = None,
+    ) -> EvaluationResult:
+        """A result from the score of each task."""
+        interval = mean_interval(scores)
+        return EvaluationResult(
+            tuple(scores),
+            loss,
+            interval.mean,
+            interval.half,
+            protocol,
+            fingerprint,
+            metric=metric,
+            higher_is_better=higher_is_better,
+            metrics=metrics or {},
+        )
+
+    @property
+    def accuracy(self) -> tuple[float, ...]:
+        """Accuracy of each task, 0 to 1.
+
+        Raises:
+            DataError: if the tasks were scored by another metric.
+        """
+        if self.metric != "accuracy":
+            raise DataError(f"these tasks were scored by {self.metric}, which is no accuracy: use `scores`")
+        return self.scores
 
     @property
     def interval(self) -> Interval:
-        """Mean accuracy and its 95 % interval."""
-        return mean_interval(self.accuracy)
+        """Mean score and its 95 % interval."""
+        return mean_interval(self.scores)
+
+    @property
+    def figure(self) -> str:
+        """Mean and 95 % interval as they are printed: ``"98.12 ± 0.21 %"`` or ``"0.5312 ± 0.0213"``."""
+        return str(self.interval) if self.metric == "accuracy" else f"{self.mean:.4f} ± {self.ci95:.4f}"
 
     def to_json(self) -> dict[str, Any]:
         """The documented object, see the module."""
-        return {
+        content: dict[str, Any] = {
             "version": RESULT_VERSION,
-            "accuracy": self.mean,
+            self.metric: self.mean,
             "ci95": self.ci95,
-            "tasks": len(self.accuracy),
+            "tasks": len(self.scores),
             "loss": self.loss,
             "protocol": {**self.details, "description": self.protocol},
             "fingerprint": self.fingerprint,
             "learner": self.learner,
             "checkpoint": dict(self.checkpoint),
-            "scores": list(self.accuracy),
+            "scores": list(self.scores),
         }
+        if self.metric != "accuracy":
+            content |= {"metric": self.metric, "higher_is_better": self.higher_is_better}
+        if self.metrics:
+            content["metrics"] = dict(self.metrics)
+        return content
 
     def __str__(self) -> str:
-        return f"{self.interval} ({len(self.accuracy)} tasks; {self.protocol})"
+        name = "" if self.metric == "accuracy" else f"{self.metric} "
+        return f"{name}{self.figure} ({len(self.scores)} tasks; {self.protocol})"
 
 
 def load_result(path: Path | str) -> EvaluationResult:
@@ -104,12 +155,13 @@ def load_result(path: Path | str) -> EvaluationResult:
                 f"{path} has result version {content['version']}, this metacortex knows up to {RESULT_VERSION}: "
                 "update metacortex"
             )
+        metric = content.get("metric", "accuracy")
         details = dict(content["protocol"])
         description = details.pop("description")
         return EvaluationResult(
             tuple(float(s) for s in content["scores"]),
             float(content["loss"]),
-            float(content["accuracy"]),
+            float(content[metric]),
             float(content["ci95"]),
             description,
             content["fingerprint"],
@@ -117,6 +169,9 @@ def load_result(path: Path | str) -> EvaluationResult:
             content["learner"],
             content["checkpoint"],
             path,
+            metric,
+            bool(content.get("higher_is_better", True)),
+            {name: float(value) for name, value in content.get("metrics", {}).items()},
         )
     except OSError as error:
         raise RunError(f"cannot read the result {path}: {error.strerror or error}") from error
@@ -128,12 +183,14 @@ def compare(first: EvaluationResult, second: EvaluationResult) -> Interval:
     """95 % interval of the mean paired difference ``first - second``.
 
     Raises:
-        DataError: if the two were not measured on the same tasks.
+        DataError: if the two were not measured on the same tasks, or not by the same metric.
     """
-    if first.fingerprint != second.fingerprint or len(first.accuracy) != len(second.accuracy):
+    if first.fingerprint != second.fingerprint or len(first.scores) != len(second.scores):
         raise DataError(
-            f"these results are of different tasks ('{first.protocol}', {len(first.accuracy)} tasks, and "
-            f"'{second.protocol}', {len(second.accuracy)} tasks): evaluate both on the same data with the same "
+            f"these results are of different tasks ('{first.protocol}', {len(first.scores)} tasks, and "
+            f"'{second.protocol}', {len(second.scores)} tasks): evaluate both on the same data with the same "
             "way, shot, queries, seed and number of tasks"
         )
-    return paired_interval(first.accuracy, second.accuracy)
+    if first.metric != second.metric:
+        raise DataError(f"these results were scored by different metrics: {first.metric} and {second.metric}")
+    return paired_interval(first.scores, second.scores)

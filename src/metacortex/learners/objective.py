@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from metacortex.task import Examples
 
-__all__ = ["CrossEntropy", "MeanSquaredError", "Objective", "hide_padding"]
+__all__ = ["CrossEntropy", "GaussianLikelihood", "MeanSquaredError", "Objective", "hide_padding"]
 
 
 class Objective(Protocol):
@@ -71,3 +72,42 @@ class MeanSquaredError:
     def metrics(self, prediction: Tensor, examples: Examples) -> dict[str, Tensor]:
         """``mse``."""
         return {"mse": self.loss(prediction.detach(), examples)}
+
+
+class GaussianLikelihood:
+    """Regression with uncertainty: −log N(y; μ, σ²), mean over the real rows and all outputs.
+
+        ½ (log 2π + log σ² + (y − μ)² / σ²)
+
+    A prediction is ``[N, 2·outputs]``: first the means μ, then log σ². Learners are compared by the squared
+    error of the means, which those without uncertainty have too.
+
+    Example:
+        >>> prediction = torch.tensor([[1.0, math.log(4.0)]])
+        >>> mean, deviation = GaussianLikelihood.split(prediction)
+        >>> float(mean), float(deviation)
+        (1.0, 2.0)
+    """
+
+    score = "mse"
+    higher_is_better = False
+    per_output = 2
+    """Numbers that predict one output."""
+
+    @staticmethod
+    def split(prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, each ``[..., outputs]``, of predictions ``[..., 2·outputs]``."""
+        mean, log_variance = prediction.chunk(2, -1)
+        return mean, (0.5 * log_variance).exp()
+
+    def loss(self, prediction: Tensor, examples: Examples) -> Tensor:
+        """Mean negative log likelihood."""
+        mean, log_variance = prediction.chunk(2, -1)
+        errors = (examples.targets - mean) ** 2 * (-log_variance).exp()
+        losses = 0.5 * (math.log(2 * math.pi) + log_variance + errors).flatten(1).mean(1)
+        return (losses * examples.weights().to(losses.dtype)).sum()
+
+    def metrics(self, prediction: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """``mse`` of the means, and ``nll``, the loss."""
+        mean, _ = self.split(prediction.detach())
+        return {**MeanSquaredError().metrics(mean, examples), "nll": self.loss(prediction.detach(), examples)}

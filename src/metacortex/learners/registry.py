@@ -12,7 +12,7 @@ from metacortex.learners.entry import Entry, Kind, LearnerSpec
 from metacortex.learners.gradient import entries as gradient
 from metacortex.learners.metric import entries as metric
 from metacortex.learners.model import entries as model
-from metacortex.learners.objective import CrossEntropy, Objective
+from metacortex.learners.objective import CrossEntropy, MeanSquaredError, Objective
 from metacortex.learners.transfer import entries as transfer
 from metacortex.nn.registry import make_backbone
 
@@ -74,7 +74,8 @@ def make_learner(
         way: classes of its tasks; for regression the number of outputs.
         train_classes: classes of the meta-training split, for learners that pre-train.
         kind: what its tasks ask for.
-        objective: what its predictions are judged by; cross-entropy when not given.
+        objective: what its predictions are judged by; when not given, squared error for regression and
+            cross-entropy for the rest.
         backbone: name of the backbone.
         backbone_options: its settings.
         options: the learner's settings.
@@ -98,4 +99,5 @@ def make_learner(
     settings = entry.settings(**options)
     body = make_backbone(backbone, input_shape, **(backbone_options or {}))
     values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    return entry.build(body, LearnerSpec(way, train_classes, kind, objective or CrossEntropy()), values)
+    judge = objective or (MeanSquaredError() if kind == "regression" else CrossEntropy())
+    return entry.build(body, LearnerSpec(way, train_classes, kind, judge), values)

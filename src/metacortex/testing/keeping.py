@@ -165,6 +165,8 @@ def check_state_dict(make_learner: MakeLearner, make_task: MakeTask) -> None:
 def check_shapes(make_learner: MakeLearner, make_task: MakeTask) -> None:
     """A state is a pytree of tensors, a prediction ``[N, way]``, an embedding ``[N, D]``, a loss a scalar, all finite.
 
+    A regression predicts as many numbers as its targets have, times ``per_output`` of its objective.
+
     Raises:
         LawError: naming what has another form.
     """
@@ -176,7 +178,7 @@ def check_shapes(make_learner: MakeLearner, make_task: MakeTask) -> None:
         rows, outcome = task.query.targets.shape[0], learner.loss(task)
         predictions = {"predict": learner.predict(state, task.query.inputs), "loss": outcome.prediction}
         for name, prediction in predictions.items():
-            expected = (rows, task.query.way) if task.query.classes is not None else tuple(task.query.targets.shape)
+            expected = (rows, task.query.way) if task.query.classes is not None else _predicted(learner, task)
             got = tuple(prediction.shape)
             require(got == expected, "shapes", f"in {mode} the prediction of '{name}' is {got}, expected {expected}")
             require(bool(prediction.isfinite().all()), "shapes", f"in {mode} '{name}' predicts what is not finite")
@@ -187,3 +189,8 @@ def check_shapes(make_learner: MakeLearner, make_task: MakeTask) -> None:
             f"in {mode} the embedding is {tuple(embedding.shape)}, expected ({rows}, D)",
         )
         require(outcome.loss.dim() == 0, "shapes", f"in {mode} the loss is {tuple(outcome.loss.shape)}, not a scalar")
+
+
+def _predicted(learner: Learner, task: Task) -> tuple[int, ...]:
+    *leading, outputs = task.query.targets.shape
+    return (*leading, outputs * getattr(learner.objective, "per_output", 1))
