@@ -39,6 +39,13 @@ class TestFrame:
         assert framed.max() == 255
         assert framed[:3].max() == 0  # the square reaches beyond the sheet
 
+    def test_shift_and_zoom(self) -> None:
+        plain, moved = frame(bar(40, 20)), frame(bar(40, 20), shift=(3.0, -2.0))
+        assert np.array_equal(np.roll(plain, (3, -2), (0, 1)), moved)
+        rows = np.flatnonzero((frame(bar(40, 20), zoom=0.5) > 127).any(1))
+        assert len(rows) == 10
+        assert abs(rows.mean() - 13.5) <= 0.5
+
     def test_nothing_to_see(self) -> None:
         assert not frame(np.full((9, 9), 77, np.uint8)).any()
         assert not stretch(np.full((9, 9), 77, np.uint8)).any()
@@ -64,8 +71,8 @@ class TestPens:
     def test_framed(self) -> None:
         images = load_glyphs_pens(limit=3, drawers=4).store.examples[:, 0]
         assert images.max() == 255
-        assert not images[:, :2].any()
-        assert not images[:, :, :2].any()
+        assert not images[:, :1].any()  # 20 pixels of ink, 10 % larger, 1.5 beside the middle
+        assert not images[:, :, :1].any()
 
     def test_unknown_pens(self) -> None:
         with pytest.raises(SettingsError, match="pens must be"):

@@ -2,7 +2,8 @@
 
 Handwriting comes from felt pens and from scanners of eight pixels a side. Each drawing of Glyphs takes a
 pen of its own, between 6 and 24 % of the glyph's size, is seen at a resolution of its own, from eight pixels
-for the whole glyph on, and is then cut to its ink (`metacortex.data.ink.frame`).
+for the whole glyph on, and is then cut to its ink (`metacortex.data.ink.frame`), which is set a little beside the
+middle, as a stray stroke would do it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from metacortex.data.ink import frame
 
 __all__ = ["PENS_RECIPE", "draw_with_all_pens"]
 
-PENS_RECIPE = 1
+PENS_RECIPE = 2
 """Version of everything here that decides about the pixels."""
 
 _STREAM = 0x70656E73
@@ -26,6 +27,8 @@ _FINEST, _BROADEST = 0.06, 0.24
 _FEWEST, _MOST = 8.0, 28.0
 _SHARP_SHARE = 0.25
 _OVERSIZE = 2
+_BESIDE, _ZOOM = 1.5, 0.1
+"""Largest shift, in pixels of 28, and largest change of the size."""
 
 
 def draw_with_all_pens(fields: np.ndarray, hands: Drawers, size: int, seed: int, code: int) -> np.ndarray:
@@ -42,7 +45,7 @@ def draw_with_all_pens(fields: np.ndarray, hands: Drawers, size: int, seed: int,
         ``[D, size, size]`` uint8, ink 255 on 0.
     """
     draws = np.random.Generator(np.random.Philox(key=np.array([seed ^ _STREAM, code], dtype=np.uint64)))
-    u = draws.random((len(fields), 4))
+    u = draws.random((len(fields), 8))  # a multiple of 4, the generator's block
     longer = np.abs(np.linalg.det(hands.matrix)) ** -0.5
     pen = longer * np.exp(np.log(_FINEST) + u[:, 0] * np.log(_BROADEST / _FINEST))
     fine = draw(fields, replace(hands, pen=pen, softness=np.full(len(pen), 0.8)), _OVERSIZE * size)
@@ -50,8 +53,10 @@ def draw_with_all_pens(fields: np.ndarray, hands: Drawers, size: int, seed: int,
     across = np.exp(np.log(_FEWEST) + u[:, 1] * np.log(_MOST / _FEWEST)) * 28.0 / longer
     images = np.empty((len(fields), size, size), np.uint8)
     for row, image in enumerate(fine):
-        sharp = u[row, 2] < _SHARP_SHARE
-        images[row] = frame(image if sharp else _seen_at(image, round(float(across[row]))), size)
+        seen = image if u[row, 2] < _SHARP_SHARE else _seen_at(image, round(float(across[row])))
+        shift = (2 * u[row, 3:5] - 1) * _BESIDE * size / 28
+        zoom = 1 + _ZOOM * (2 * float(u[row, 5]) - 1)
+        images[row] = frame(seen, size, shift=(float(shift[0]), float(shift[1])), zoom=zoom)
     return images
 
 

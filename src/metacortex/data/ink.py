@@ -33,7 +33,9 @@ def stretch(image: np.ndarray) -> np.ndarray:
     return np.clip((values - low) * (255.0 / (high - low)), 0, 255)
 
 
-def frame(image: np.ndarray, size: int = 28) -> np.ndarray:
+def frame(
+    image: np.ndarray, size: int = 28, *, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0
+) -> np.ndarray:
     """Cut a drawing to its ink and set this in the middle of a square.
 
     The longer side of the ink becomes `INK_SHARE` of the square; the aspect stays. Where the drawing
@@ -42,6 +44,8 @@ def frame(image: np.ndarray, size: int = 28) -> np.ndarray:
     Args:
         image: ``[H, W]`` uint8 or float, ink bright on a dark ground.
         size: side of the result in pixels.
+        shift: moves the ink out of the middle, in pixels of the result (y, x).
+        zoom: factor of the ink's size.
 
     Returns:
         ``[size, size]`` uint8; all zero for an image without contrast.
@@ -58,11 +62,12 @@ def frame(image: np.ndarray, size: int = 28) -> np.ndarray:
     if len(rows) == 0:
         return np.zeros((size, size), np.uint8)
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    side = max(bottom - top, right - left) / INK_SHARE
+    side = max(bottom - top, right - left) / (INK_SHARE * zoom)
     # The square may reach beyond the sheet.
-    margin = int(np.ceil(side))
+    margin = int(np.ceil(side * (1 + max(map(abs, shift)) / size)))
     sheet = Image.fromarray(np.pad(ink[top:bottom, left:right], margin))
-    y, x = margin + (bottom - top) / 2, margin + (right - left) / 2
+    y = margin + (bottom - top) / 2 - shift[0] * side / size
+    x = margin + (right - left) / 2 - shift[1] * side / size
     box = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
     framed = np.asarray(sheet.resize((size, size), Image.Resampling.BILINEAR, box=box))
     return np.clip(np.rint(framed), 0, 255).astype(np.uint8)
