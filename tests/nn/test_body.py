@@ -70,11 +70,41 @@ def test_conv4_variants(reduction: str, norm: str) -> None:
     assert net(torch.randn(2, 1, 13, 9)).shape == (2, net.features)
 
 
+def test_conv4_with_a_width_for_each_block() -> None:
+    net = Conv4((3, 16, 16), Conv4Settings(widths=(6, 8, 10), blocks=9, channels=99))
+    assert net(torch.randn(2, 3, 16, 16)).shape == (2, net.features) == (2, 10 * 2 * 2)
+    assert [c.out_channels for c in net.convolutions] == [6, 8, 10]
+    torch.manual_seed(0)
+    plain = Conv4((1, 8, 8), Conv4Settings(channels=4, blocks=2)).state_dict()
+    torch.manual_seed(0)
+    listed = Conv4((1, 8, 8), Conv4Settings(widths=(4, 4))).state_dict()
+    assert all(torch.equal(value, listed[name]) for name, value in plain.items())
+
+
+@pytest.mark.parametrize(
+    ("init", "deviation"), [("uniform", 1 / (3 * 40) ** 0.5), ("he", 0.05**0.5), ("small", 0.0088)]
+)
+def test_mlp_initial_weights(init: str, deviation: float) -> None:
+    torch.manual_seed(0)
+    net = MLP((1,), MLPSettings((40, 40), init=init))
+    assert net.features == 40
+    layers = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in layers] == [(1, 40), (40, 40)]
+    assert float(layers[1].weight.detach().std()) == pytest.approx(deviation, rel=0.05)
+    assert bool(layers[1].bias.any()) == (init == "uniform")
+    if init == "small":
+        assert float(layers[1].weight.detach().abs().max()) <= 0.02
+
+
 def test_impossible_backbones_are_refused() -> None:
     with pytest.raises(SettingsError, match="vanishes after 4 blocks"):
         Conv4((1, 8, 8))
     with pytest.raises(SettingsError, match="at least 1"):
         Conv4Settings(channels=0)
+    with pytest.raises(SettingsError, match="widths must be"):
+        Conv4Settings(widths=(8, 0))
+    with pytest.raises(SettingsError, match="did you mean 'small'"):
+        MLPSettings(init="smal")
     with pytest.raises(SettingsError, match="hidden widths"):
         MLPSettings(hidden=())
     with pytest.raises(SettingsError, match="did you mean 'channels'"):

@@ -26,16 +26,25 @@ class Conv4Settings:
         reduction: ``"pool"`` halves with 2×2 max pooling (prototypical networks), ``"stride"`` with
             strided convolutions (MAML on Omniglot), about four times cheaper.
         norm: ``"batch"``, ``"group"`` or ``"none"``.
+        widths: filters block by block, e.g. ``(96, 192, 384, 512)``, instead of ``channels`` and ``blocks``.
     """
 
     channels: int = 64
     blocks: int = 4
     reduction: Literal["pool", "stride"] = "pool"
     norm: Literal["batch", "group", "none"] = "batch"
+    widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.blocks < 1:
             raise SettingsError(f"conv4: channels and blocks must be at least 1, got {self.channels}, {self.blocks}")
+        if self.widths and min(self.widths) < 1:
+            raise SettingsError(f"conv4: widths must be at least 1, got {self.widths}")
+
+    @property
+    def filters(self) -> tuple[int, ...]:
+        """Filters of each block."""
+        return tuple(self.widths) or (self.channels,) * self.blocks
 
 
 class Conv4(nn.Module):
@@ -56,7 +65,8 @@ class Conv4(nn.Module):
         64
 
     Reference: Vinyals et al., "Matching Networks for One Shot Learning", 2016, §4.1;
-    strided variant: Finn et al., "Model-Agnostic Meta-Learning", 2017, appendix A.
+    strided variant: Finn et al., "Model-Agnostic Meta-Learning", 2017, appendix A; widths 96-192-384-512:
+    Bertinetto et al., "Meta-learning with differentiable closed-form solvers", 2019, §4.1.
     """
 
     def __init__(self, input_shape: tuple[int, int, int], settings: Conv4Settings | None = None) -> None:
@@ -65,19 +75,19 @@ class Conv4(nn.Module):
         channels, height, width = input_shape
         halve = (lambda n: n // 2) if s.reduction == "pool" else (lambda n: math.ceil(n / 2))
         convolutions, norms = [], []
-        for _ in range(s.blocks):
+        for filters in s.filters:
             stride = 1 if s.reduction == "pool" else 2
             # Batch norm subtracts the mean, so a bias before it would have no effect.
-            conv = nn.Conv2d(channels, s.channels, 3, stride, padding=1, bias=s.norm == "none")
+            conv = nn.Conv2d(channels, filters, 3, stride, padding=1, bias=s.norm == "none")
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             # Channels-last weights make every activation channels-last: twice as fast on CPUs.
             conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
             convolutions.append(conv)
-            norms.append(_norm(s))
-            channels, height, width = s.channels, halve(height), halve(width)
+            norms.append(_norm(s.norm, filters))
+            channels, height, width = filters, halve(height), halve(width)
         if height < 1 or width < 1:
             raise SettingsError(
-                f"conv4: an image of {input_shape[1]}×{input_shape[2]} vanishes after {s.blocks} blocks; "
+                f"conv4: an image of {input_shape[1]}×{input_shape[2]} vanishes after {len(s.filters)} blocks; "
                 "use fewer blocks or larger images"
             )
         self.convolutions, self.norms = nn.ModuleList(convolutions), nn.ModuleList(norms)
@@ -93,9 +103,7 @@ class Conv4(nn.Module):
         return x.flatten(1)
 
 
-def _norm(settings: Conv4Settings) -> nn.Module:
-    if settings.norm == "batch":
-        return BatchNorm(settings.channels)
-    if settings.norm == "group":
-        return nn.GroupNorm(math.gcd(8, settings.channels), settings.channels)
-    return nn.Identity()
+def _norm(kind: str, filters: int) -> nn.Module:
+    if kind == "batch":
+        return BatchNorm(filters)
+    return nn.GroupNorm(math.gcd(8, filters), filters) if kind == "group" else nn.Identity()

@@ -11,12 +11,14 @@ from torch import nn
 from metacortex.errors import unknown_name
 from metacortex.nn.conv4 import Conv4, Conv4Settings
 from metacortex.nn.mlp import MLP, MLPSettings
+from metacortex.nn.resnet12 import ResNet12, ResNet12Settings
 
 __all__ = ["backbone_names", "backbone_settings", "make_backbone"]
 
 _BACKBONES: dict[str, tuple[Callable[..., nn.Module], type]] = {
     "conv4": (Conv4, Conv4Settings),
     "mlp": (MLP, MLPSettings),
+    "resnet12": (ResNet12, ResNet12Settings),
 }
 
 
