@@ -38,6 +38,15 @@ CASES = [
     *[("protonet", "conv4", {"norm": norm}) for norm in ("query-batch", "support")],
     ("protonet", "conv4", {}),
     ("protonet", "mlp", {"distance": "cosine"}),
+    ("protonet", "mlp", {"learn_scale": True}),
+    ("matching", "conv4", {}),
+    ("matching", "mlp", {"fce": True}),
+    ("relation", "mlp", {}),
+    ("relation", "mlp", {"loss": "ce"}),
+    ("r2d2", "conv4", {}),
+    ("r2d2", "conv4", {"norm": "support"}),
+    ("lr_d2", "mlp", {}),
+    ("metaopt_net", "mlp", {}),
     ("fine_tuning", "conv4", {"norm": "support"}),
     ("fine_tuning", "conv4", {}),
     ("fine_tuning", "mlp", {"tune": "head"}),
@@ -71,6 +80,8 @@ PAIRS = [
     if not ("norm" in case[2] and law in INDIFFERENT)
     # First order is an approximation on purpose.
     and not (case[2].get("order") == 1 and law == "meta_gradient")
+    # Full-context embeddings read the support set as a sequence.
+    and not (case[2].get("fce") and law == "order")
 ]
 
 
@@ -83,7 +94,10 @@ def test_every_registered_learner_is_held_to_the_laws() -> None:
     assert {case[0] for case in CASES} == set(learner_names())
 
 
-@pytest.mark.parametrize("name", ["protonet", "nearest_neighbour", "fine_tuning", "from_scratch"])
+METRIC = ["matching", "relation", "r2d2", "lr_d2", "metaopt_net"]
+
+
+@pytest.mark.parametrize("name", ["protonet", "nearest_neighbour", "fine_tuning", "from_scratch", *METRIC])
 def test_serves_any_way_and_shot(name: str) -> None:
     check_any_way(partial(build, name, "mlp", {}), lambda generator, way, shot: blobs(generator, way=way, shot=shot))
 
