@@ -82,7 +82,7 @@ def meta_gradient(
 
     Returns:
         The gradient by parameter name, and an `Outcome`: ``loss`` reduced; ``prediction`` and
-        ``metrics`` per task ``[T, ...]``; ``buffers`` averaged over the tasks. All detached.
+        ``metrics`` per task ``[T, ...]``; ``buffers`` averaged over the tasks, counters as they are. All detached.
 
     Raises:
         SettingsError: for an unknown strategy or reduction.
@@ -104,7 +104,8 @@ def meta_gradient(
     loss = outcomes.loss.sum()
     if reduction == "mean":
         gradients, loss = {name: g / count for name, g in gradients.items()}, loss / count
-    buffers = {name: value.mean(0) for name, value in outcomes.buffers.items()}
+    # Whole numbers count something, the same for every task.
+    buffers = {n: x.mean(0) if x.is_floating_point() else x[0] for n, x in outcomes.buffers.items()}
     return gradients, Outcome(loss, outcomes.prediction, buffers, outcomes.metrics)
 
 

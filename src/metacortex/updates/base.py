@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["UpdateRule", "Weights"]
+__all__ = ["UpdateRule", "Weights", "parameter_key"]
 
 Weights = dict[str, Tensor]
 
@@ -36,3 +36,13 @@ class UpdateRule(nn.Module, ABC):
         Returns:
             The new fast weights and the new state.
         """
+
+
+def parameter_key(name: str) -> str:
+    """A weight's name as a key of a rule's own parameters, which may not hold dots.
+
+    Example:
+        >>> parameter_key("backbone.norms.0.weight")
+        'backbone/norms/0/weight'
+    """
+    return name.replace(".", "/")

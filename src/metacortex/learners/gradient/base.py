@@ -1,30 +1,32 @@
 """The gradient family: learners that adapt by descending the support loss.
 
-Three independent choices make a member of the family: *what* is adapted (`selection`), by
-*which rule* (`metacortex.updates`), and *how the outer gradient is taken* (``order`` and
-``unroll``).
+Three independent choices make a member of the family: *what* is adapted (`selection`, and
+`GradientLearner.initial` and `all_weights` where fast weights are no weights of the base model), by
+*which rule* (`metacortex.updates`), and *how the outer gradient is taken* (``order`` and ``unroll``,
+or a `task_gradient` of the learner's own).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vjp
+from torch.func import functional_call, grad
 
 from metacortex.errors import LearnerError, SettingsError
 from metacortex.learners.base import Gradients, Learner, Outcome, State
-from metacortex.learners.gradient.replay import random_state, replayed
 from metacortex.learners.gradient.selection import select
+from metacortex.learners.gradient.stepwise import stepwise_gradient
 from metacortex.learners.objective import Objective, hide_padding
 from metacortex.learners.statistics import pack_statistics, unpack_statistics
 from metacortex.nn.body import Body
 from metacortex.nn.classifier import Classifier
 from metacortex.nn.norm import Statistics, real_rows
 from metacortex.task import Examples, Task
-from metacortex.tree import tree_map
-from metacortex.updates.base import UpdateRule
+from metacortex.updates.base import UpdateRule, Weights
 
 __all__ = ["GradientLearner", "Unroll"]
 
@@ -36,7 +38,7 @@ class GradientLearner(Learner):
 
     Args:
         model: base model, maps inputs to ``[N, outputs]``; copied, never changed.
-        rule: the inner update rule.
+        rule: the inner update rule, or what makes one from the weights of the base model that are adapted.
         inner_steps: K while meta-training, at least 0.
         eval_steps: K at evaluation; ``None`` for the same.
         order: 2 differentiates through the inner gradients, 1 takes them as constants.
@@ -44,7 +46,8 @@ class GradientLearner(Learner):
         norm: batch-norm policy, see `metacortex.nn.body.NormPolicy`.
         unroll: how an order-2 outer gradient is taken. ``"graph"`` keeps the graph of all inner
             steps. ``"steps"`` keeps only the fast weights and recomputes one step at a time, so
-            that memory does not grow with K. ``"auto"``: ``steps`` from three inner steps on.
+            that memory does not grow with K; at order 1, where inner gradients are constants, nothing
+            is computed twice. ``"auto"``: ``steps`` at order 1 and from three inner steps on.
         objective: loss of both loops; cross-entropy by default.
 
     Raises:
@@ -57,7 +60,7 @@ class GradientLearner(Learner):
     def __init__(
         self,
         model: nn.Module,
-        rule: UpdateRule,
+        rule: UpdateRule | Callable[[Weights], UpdateRule],
         *,
         inner_steps: int = 1,
         eval_steps: int | None = None,
@@ -74,11 +77,13 @@ class GradientLearner(Learner):
             raise SettingsError(f"order must be 1 (first order) or 2 (second order), got {order}")
         if unroll not in ("auto", "graph", "steps"):
             raise SettingsError(f"unroll must be 'auto', 'graph' or 'steps', got '{unroll}'")
-        self.body = Body(model, norm, max(inner_steps, eval_steps or 0))
-        self.rule = rule
+        # Statistics of steps that meta-training never takes would stay as they begin.
+        self.body = Body(model, norm, inner_steps)
+        self.adapted = select(self.body.model, adapt)
+        weights = self.body.weights()
+        self.rule = rule if isinstance(rule, UpdateRule) else rule({name: weights[name] for name in self.adapted})
         self.inner_steps, self.eval_steps = inner_steps, inner_steps if eval_steps is None else eval_steps
         self.order, self.unroll = order, unroll
-        self.adapted = select(self.body.model, adapt)
         if objective is not None:
             self.objective = objective
 
@@ -88,52 +93,82 @@ class GradientLearner(Learner):
         return self.inner_steps if self.training else self.eval_steps
 
     @property
+    def first_order(self) -> bool:
+        """Whether inner gradients at present count as constants in the outer gradient."""
+        return self.order == 1
+
+    @property
     def autograd_gradient(self) -> bool:  # type: ignore[override]
         """Whether `task_gradient` at present differentiates the whole graph of `loss`."""
-        stepwise = self.unroll == "steps" or (self.unroll == "auto" and self.steps > 2)
-        return self.order == 1 or not stepwise
+        return self.unroll == "graph" or (self.unroll == "auto" and not self.first_order and self.steps < 3)
 
-    # --- the inner loop, in three pure pieces ---
+    # --- the inner loop, in pure pieces ---
 
-    def start(self) -> State:
-        """Before the first inner step: initial fast weights, the rule's state, no statistics."""
+    def initial(self, support: Examples) -> Weights:
+        """Fast weights before the first inner step; of the support set only where a learner says so."""
         weights = self.body.weights()
-        fast = {name: weights[name] for name in self.adapted}
+        return {name: weights[name] for name in self.adapted}
+
+    def all_weights(self, fast: Weights) -> Weights:
+        """The weights of the base model that belong to fast weights."""
+        return {**self.body.weights(), **fast}
+
+    def start(self, support: Examples) -> State:
+        """What is carried from step to step, before the first: fast weights, the rule's state."""
+        fast = self.initial(support)
         return {"fast": fast, "rule": self.rule.init(fast)}
+
+    def slope(self, carry: State, support: Examples, k: int) -> tuple[Weights, Statistics]:
+        """Gradient of the support loss in the fast weights, and the batch-norm statistics it saw."""
+
+        def support_loss(fast: Weights) -> tuple[Tensor, Statistics]:
+            output, seen = self.run(carry, fast, support, k)
+            return self.objective.loss(self._slots(output, support.classes), support), seen
+
+        return grad(support_loss, has_aux=True)(carry["fast"])
+
+    def run(self, carry: State, fast: Weights, support: Examples, k: int) -> tuple[Tensor, Statistics]:
+        """Output of the base model for the support set in inner step ``k``, and the statistics seen."""
+        with real_rows(support.mask):
+            return self.body(self.all_weights(fast), support.inputs, self.body.given(k))
+
+    def advance(self, carry: State, gradients: Weights, k: int) -> State:
+        """The carry after inner step ``k`` with these gradients."""
+        fast, rule = self.rule.update(gradients, carry["rule"], carry["fast"], k)
+        return {**carry, "fast": fast, "rule": rule}
 
     def step(self, carry: State, support: Examples, k: int) -> tuple[State, Statistics]:
         """One inner step; returns the new carry and the batch-norm statistics it saw."""
-
-        def support_loss(fast: dict[str, Tensor]) -> tuple[Tensor, Statistics]:
-            with real_rows(support.mask):
-                output, seen = self._run(fast, support.inputs, self.body.given(k))
-            return self.objective.loss(self._slots(output, support.classes), support), seen
-
-        gradients, seen = grad(support_loss, has_aux=True)(carry["fast"])
-        if self.order == 1:
+        gradients, seen = self.slope(carry, support, k)
+        if self.first_order:
             gradients = {name: g.detach() for name, g in gradients.items()}
-        fast, rule = self.rule.update(gradients, carry["rule"], carry["fast"], k)
-        return {"fast": fast, "rule": rule}, seen
+        return self.advance(carry, gradients, k), seen
 
     def finish(self, carry: State, support: Examples) -> State:
         """After the last inner step: the state that `predict` needs."""
-        frozen = {k: v for k, v in self.body.weights().items() if k not in carry["fast"]}
-        state: State = {"weights": {**frozen, **carry["fast"]}}
+        state: State = {"weights": self.all_weights(carry["fast"])}
         if support.classes is not None:
             state["classes"] = support.classes
-        given = self.body.given(self.steps)
-        if self.body.norm == "support":
-            with real_rows(support.mask):
-                _, given = self.body.observe(state["weights"], support.inputs)
-        return pack_statistics(state, given)
+        return pack_statistics(state, self.given(carry, state["weights"], support))
+
+    def given(self, carry: State, weights: Weights, support: Examples) -> Statistics | None:
+        """The statistics with which the adapted weights predict."""
+        if self.body.norm != "support":
+            return self.body.given(self.steps)
+        with real_rows(support.mask):
+            return self.body.observe(weights, support.inputs)[1]
 
     def score(self, carry: State, task: Task, seen: dict[int, Statistics]) -> Outcome:
-        """Loss of the adapted weights on the query set."""
+        """Loss of the carried weights on the query set."""
         state = self.finish(carry, task.support)
         with real_rows(task.query.mask):
             prediction, query_seen = self._predict(state, task.query.inputs)
         buffers = self.body.refreshed({**seen, self.steps: query_seen})
         return self.outcome(prediction, task.query, {f"body.{k}": v for k, v in buffers.items()})
+
+    def stage_weights(self) -> Tensor | None:
+        """``[K]`` shares in the outer loss of the query losses after step 1 … K; ``None``: the last alone."""
+        return None
 
     # --- the protocol ---
 
@@ -144,7 +179,7 @@ class GradientLearner(Learner):
             ``weights`` (every weight of the base model by name), ``classes`` and, where the norm
             policy fixes them, ``statistics``.
         """
-        carry = self.start()
+        carry = self.start(support)
         for k in range(self.steps):
             carry, _ = self.step(carry, support, k)
         return self.finish(carry, support)
@@ -165,60 +200,26 @@ class GradientLearner(Learner):
 
     def loss(self, task: Task) -> Outcome:
         """See `Learner.loss`."""
-        carry, seen = self.start(), {}
+        carry, seen, stages = self.start(task.support), {}, self.stage_weights()
+        losses: list[Tensor] = []
         for k in range(self.steps):
+            if stages is not None and k:
+                losses.append(stages[k - 1] * self.score(carry, task, {}).loss)
             carry, statistics = self.step(carry, task.support, k)
             if self.body.refreshes:
                 seen[k] = statistics
-        return self.score(carry, task, seen)
+        outcome = self.score(carry, task, seen)
+        if stages is None:
+            return outcome
+        return replace(outcome, loss=torch.stack([*losses, stages[-1] * outcome.loss]).sum())
 
     def task_gradient(self, task: Task) -> tuple[Gradients, Outcome]:
         """dL_i/dφ, taken as ``unroll`` says; both ways give the same gradient."""
-        return super().task_gradient(task) if self.autograd_gradient else self._stepwise_gradient(task)
+        return super().task_gradient(task) if self.autograd_gradient else stepwise_gradient(self, task)
 
     def keeps(self) -> set[str]:
         """Only buffers: every weight of the base model is in the state."""
         return {name for name, _ in self.named_buffers()}
-
-    # --- how ---
-
-    def _stepwise_gradient(self, task: Task) -> tuple[Gradients, Outcome]:
-        """Reverse through the inner steps one at a time, keeping only θ_0 … θ_K.
-
-        With θ_{k+1} = u_k(φ, θ_k) and λ_K = ∂L/∂θ_K: λ_k = λ_{k+1} ∂u_k/∂θ_k and
-        dL/dφ = ∂L/∂φ + Σ_k λ_{k+1} ∂u_k/∂φ.
-        """
-        phi = self.meta_parameters()
-        with torch.no_grad():
-            carries, seen, randoms = [self.call(phi, "start")], {}, []
-            for k in range(self.steps):
-                randoms.append(random_state())
-                carry, statistics = self.call(phi, "step", carries[-1], task.support, k)
-                if self.body.refreshes:
-                    seen[k] = statistics
-                carries.append(carry)
-
-        def last(phi: dict[str, Tensor], carry: State) -> tuple[Tensor, Outcome]:
-            outcome = self.call(phi, "score", carry, task, seen)
-            return outcome.loss, outcome
-
-        (total, adjoint), outcome = grad(last, argnums=(0, 1), has_aux=True)(phi, carries.pop())
-        for k in reversed(range(self.steps)):
-
-            def one(phi: dict[str, Tensor], carry: State, k: int = k) -> State:
-                return self.call(phi, "step", carry, task.support, k)[0]
-
-            # A model with dropout must drop the same units when its step is computed again.
-            with replayed(randoms.pop()):
-                pull = vjp(one, phi, carries.pop())[1]
-            share, adjoint = pull(adjoint)
-            total = tree_map(torch.add, total, share)
-        pull = vjp(lambda phi: self.call(phi, "start"), phi)[1]
-        (share,) = pull(adjoint)
-        return tree_map(torch.add, total, share), tree_map(torch.Tensor.detach, outcome)
-
-    def _run(self, fast: dict[str, Tensor], inputs: Any, given: Statistics | None) -> tuple[Tensor, Statistics]:
-        return self.body({**self.body.weights(), **fast}, inputs, given)
 
     def _predict(self, state: State, inputs: Any) -> tuple[Tensor, Statistics]:
         output, seen = self.body(state["weights"], inputs, unpack_statistics(state))

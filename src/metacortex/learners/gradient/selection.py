@@ -6,7 +6,7 @@ from torch import nn
 
 from metacortex.errors import LearnerError, SettingsError
 
-__all__ = ["SELECTIONS", "select"]
+__all__ = ["SELECTIONS", "head_of", "select"]
 
 SELECTIONS = ("all", "body", "head")
 
@@ -28,7 +28,7 @@ def select(model: nn.Module, what: str) -> tuple[str, ...]:
         raise SettingsError(f"unknown selection '{what}' of what to adapt: expected one of {', '.join(SELECTIONS)}")
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     if what != "all":
-        head = _head(model)
+        head = head_of(model)
         inside = {name for name in names if name == head or name.startswith(head + ".")}
         names = [name for name in names if (name in inside) == (what == "head")]
     if not names:
@@ -36,7 +36,8 @@ def select(model: nn.Module, what: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _head(model: nn.Module) -> str:
+def head_of(model: nn.Module) -> str:
+    """Name of a model's head: the submodule ``head`` if it has one, else the last with parameters of its own."""
     if isinstance(getattr(model, "head", None), nn.Module):
         return "head"
     owners = [name for name, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))]
