@@ -11,6 +11,8 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src"
 LARGEST_FILE = 400
 
+PACKAGES = ("metacortex", "torchmeta")
+
 LEAVES = {"", "errors", "task", "tree"}
 """What everything may use; '' is the package itself, which only holds the version."""
 
@@ -26,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": LEAVES,
     "tasks": LEAVES | {"data"},
     # names of learners and backbones are looked up in their registries when settings are checked
-    "settings": LEAVES | {"fields", "nn", "learners"},
+    "settings": LEAVES | {"fields", "nn", "learners", "data", "tasks"},
     # what a run leaves on disk, and how its parts are built again: below both who writes and who reads it
     "runs": LEAVES | {"nn", "learners", "data", "tasks", "settings", "fields"},
     "evaluation": LEAVES | {"nn", "learners", "engine", "data", "tasks", "settings", "fields", "runs"},
@@ -36,7 +38,19 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Room -> rooms that it may import from. A room is a sub-package or a module of metacortex."""
 
-TOP_ROOMS = {"cli", "skills", "demo", "__main__"}
+TORCHMETA_MAY_IMPORT: dict[str, set[str]] = {
+    "version": set(),
+    "modules": set(),
+    # tasks are split by transforms, and data sets transform their tasks: one room with two doors
+    "transforms": {"utils"},
+    "utils": {"modules", "transforms"},
+    "toy": {"utils", "transforms"},
+    "datasets": {"utils", "transforms"},
+    "algos": {"modules", "utils"},
+}
+"""The same for torchmeta, which stands on metacortex."""
+
+TOP_ROOMS = {"cli", "skills", "demo", "comparison", "recipes", "__main__"}
 """Rooms that may use everything below, and each other, but that nothing below may use."""
 
 
@@ -52,13 +66,18 @@ def modules() -> dict[str, ast.Module]:
 MODULES = modules()
 
 
+def package(module: str) -> str:
+    """First part of a dotted name."""
+    return module.split(".")[0]
+
+
 def room(module: str) -> str:
     """Second part of a dotted name: 'metacortex.data.store' is in the room 'data'."""
     return [*module.split("."), ""][1]
 
 
 def imports(name: str, tree: ast.Module, *, at_load_only: bool = False) -> Iterator[str]:
-    """Modules of metacortex that a module imports; at load: not for types alone, not inside functions."""
+    """Modules of ours that a module imports; at load: not for types alone, not inside functions."""
     nodes = load_time_nodes(tree) if at_load_only else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -69,7 +88,7 @@ def imports(name: str, tree: ast.Module, *, at_load_only: bool = False) -> Itera
             targets = [f"{base}.{a.name}" if f"{base}.{a.name}" in MODULES else base for a in node.names]
         else:
             continue
-        yield from (t for t in targets if t.split(".")[0] == "metacortex" and t != name)
+        yield from (t for t in targets if package(t) in PACKAGES and t != name)
 
 
 def load_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
@@ -82,8 +101,16 @@ def load_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
         yield from load_time_nodes(node)
 
 
+def permitted(importer: str, imported: str) -> bool:
+    """Whether a module may import from another: torchmeta from metacortex, never the other way round."""
+    if package(importer) == "torchmeta":
+        inside = {"", room(importer)} | TORCHMETA_MAY_IMPORT.get(room(importer), set())
+        return package(imported) == "metacortex" or room(imported) in inside
+    return package(imported) == "metacortex" and allowed(room(importer), room(imported))
+
+
 def allowed(importer: str, imported: str) -> bool:
-    """Whether a room may import from another."""
+    """Whether a room of metacortex may import from another."""
     if importer == imported or importer in TOP_ROOMS:
         return True
     return imported not in TOP_ROOMS and imported in MAY_IMPORT.get(importer, LEAVES)
@@ -109,14 +136,16 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 def test_every_room_is_known() -> None:
     """A new room must say what it may import."""
-    assert {room(name) for name in MODULES} - {""} <= set(MAY_IMPORT) | TOP_ROOMS
+    rooms = {p: {room(name) for name in MODULES if package(name) == p} - {""} for p in PACKAGES}
+    assert rooms["metacortex"] <= set(MAY_IMPORT) | TOP_ROOMS
+    assert rooms["torchmeta"] <= set(TORCHMETA_MAY_IMPORT)
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_run_one_way(name: str) -> None:
     face = name == "metacortex"  # names what it offers for type checkers, loads it on first use
     found = imports(name, MODULES[name], at_load_only=face)
-    wrong = sorted({t for t in found if not allowed(room(name), room(t))})
+    wrong = sorted({t for t in found if not permitted(name, t)})
     assert not wrong, f"{name} may not import {', '.join(wrong)}"
 
 
@@ -137,6 +166,9 @@ def test_a_circle_is_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert not allowed("learners", "training")
     assert not allowed("data", "cli")
+    assert not permitted("metacortex.cli.main", "torchmeta.datasets")
+    assert not permitted("torchmeta.modules.linear", "torchmeta.utils.data")
+    assert permitted("torchmeta.utils.data", "metacortex.data.store")
 
 
 def test_lazy_and_type_only_imports_are_not_at_load() -> None:
