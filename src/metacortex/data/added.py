@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metacortex.data.atomic import discard, new_folder
+from metacortex.data.collections.base import add_collection, find_collection, home_of
+from metacortex.data.collections.catalogue import COLLECTIONS
 from metacortex.data.dataset import Dataset
 from metacortex.data.folder import list_classes
 from metacortex.data.images import read_image
@@ -24,6 +28,7 @@ from metacortex.errors import DataError, MetacortexError
 __all__ = ["add", "check", "describe", "overview"]
 
 _FORMAT = 1
+_MANIFEST, _COLLECTION_MANIFEST = "source.json", "files.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -31,8 +36,9 @@ def add(name: str, path: str | Path, *, replace: bool = False) -> Path:
     """Copy data into the cache under a name, every image of it read once.
 
     Args:
-        name: ``"omniglot"``, for a folder with its two archives or their extracted folders; or a new name, for
-            a folder of class folders (see `metacortex.data.folder.load_folder`).
+        name: ``"omniglot"``, for a folder with its two archives or their extracted folders; a published
+            collection, e.g. ``"mini_imagenet"``, for a folder in one of its layouts; or a new name, for a folder
+            of class folders (see `metacortex.data.folder.load_folder`).
         path: where the data are now.
         replace: whether data added under the same name before may go.
 
@@ -46,19 +52,23 @@ def add(name: str, path: str | Path, *, replace: bool = False) -> Path:
     source = Path(path).expanduser()
     if not _NAME.fullmatch(name) or name in ("folder", "arrays"):
         raise DataError(f"cannot name data {name!r}: use small letters, digits, '-' and '_', e.g. my-symbols")
-    if name != "omniglot" and name in dataset_names() and added_folder(name) is None:
+    known = name == "omniglot" or name in COLLECTIONS
+    if not known and name in dataset_names() and added_folder(name) is None:
         raise DataError(f"'{name}' is a data source already: choose another name")
     if not source.is_dir():
         raise DataError(f"{source}: there is no such folder")
-    target = cache_dir() / "data" / name
+    collection = COLLECTIONS.get(name)
+    target = cache_dir() / "data" / (home_of(collection, source) if collection else name)
     if target.exists() and not replace:
         raise DataError(f"'{name}' was added before ({target}): replace it with replace=True (--replace)")
     with new_folder(target) as temporary:
         if name == "omniglot":
             add_omniglot(source, temporary)
+        elif collection is not None:
+            add_collection(collection, source, temporary)
         else:
             _copy_classes(source, temporary / "images")
-        _write_manifest(temporary, source)
+        _write_manifest(temporary / (_COLLECTION_MANIFEST if collection else _MANIFEST), source)
         if replace and target.exists():
             discard(target)
     return target
@@ -69,18 +79,16 @@ def overview() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in dataset_names():
         kind = "built in" if name in BUILT_IN else "added" if added_folder(name) else "from another package"
-        available = True
-        if name == "omniglot":
-            try:
-                find_omniglot()
-            except DataError:
-                available = False
-        rows.append({"name": name, "kind": kind, "available": available})
+        rows.append({"name": name, "kind": kind, "available": _available(name)})
     return rows
 
 
-def describe(name: str) -> dict[str, Any]:
+def describe(name: str, *, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """What is known of a source, as JSON-able facts.
+
+    Args:
+        name: of the source.
+        progress: called with (classes done, classes in all) when its store has to be built.
 
     Returns:
         ``name``, ``protocol``, ``classes``, ``images``, ``shape``, ``splits`` (for each: classes, images, least and
@@ -90,7 +98,7 @@ def describe(name: str) -> dict[str, Any]:
         SettingsError: for an unknown name.
         DataError: if the data are missing or broken.
     """
-    data = load_dataset(name)
+    data = _load(name, progress)
     return {
         "name": data.name,
         "protocol": data.protocol,
@@ -104,8 +112,12 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def check(name: str) -> dict[str, Any]:
+def check(name: str, *, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """Read everything of a source and look for what is wrong.
+
+    Args:
+        name: of the source.
+        progress: called with (classes done, classes in all) when its store has to be built.
 
     Returns:
         ``name``, ``ok``, ``problems`` (texts; ``ok`` is whether there are none), ``notes`` (texts: blank images,
@@ -116,11 +128,10 @@ def check(name: str) -> dict[str, Any]:
     """
     find_loader(name)
     report: dict[str, Any] = {"name": name, "ok": False, "problems": [], "notes": []}
-    kept = added_folder(name)
-    if kept is not None:
-        report["problems"] += _manifest_problems(kept)
+    for manifest in _manifests(name):
+        report["problems"] += _manifest_problems(manifest)
     try:
-        data = load_dataset(name)
+        data = _load(name, progress)
         data.store.verify()
     except MetacortexError as error:
         report["problems"].append(str(error))
@@ -136,6 +147,34 @@ def check(name: str) -> dict[str, Any]:
     return report
 
 
+def _load(name: str, progress: Callable[[int, int], None] | None) -> Dataset:
+    loader, fixed = find_loader(name)
+    told = "progress" in inspect.signature(loader).parameters and "progress" not in fixed
+    return load_dataset(name, **({"progress": progress} if told else {}))
+
+
+def _available(name: str) -> bool:
+    try:
+        if name == "omniglot":
+            find_omniglot()
+        elif name in COLLECTIONS:
+            find_collection(COLLECTIONS[name])
+    except DataError:
+        return False
+    return True
+
+
+def _manifests(name: str) -> list[Path]:
+    """What was written when the data were added, if they were."""
+    if name in COLLECTIONS:
+        if not _available(name):
+            return []
+        place = find_collection(COLLECTIONS[name])[0] / _COLLECTION_MANIFEST
+        return [place] if place.is_file() else []
+    kept = added_folder(name)
+    return [kept / _MANIFEST] if kept else []
+
+
 def _copy_classes(source: Path, target: Path) -> None:
     for entry in list_classes(source):
         place = target / entry.split / entry.name
@@ -146,20 +185,22 @@ def _copy_classes(source: Path, target: Path) -> None:
             shutil.copy2(file, place / file.name)
 
 
-def _write_manifest(folder: Path, source: Path) -> None:
+def _write_manifest(path: Path, source: Path) -> None:
+    folder = path.parent
     files = {p.relative_to(folder).as_posix(): _hash(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {"format": _FORMAT, "from": str(source.resolve()), "files": files}
-    (folder / "source.json").write_text(json.dumps(manifest, indent=0), encoding="utf-8")
+    path.write_text(json.dumps(manifest, indent=0), encoding="utf-8")
 
 
-def _manifest_problems(folder: Path) -> list[str]:
+def _manifest_problems(place: Path) -> list[str]:
+    folder = place.parent
     try:
-        manifest = json.loads((folder / "source.json").read_text(encoding="utf-8"))
+        manifest = json.loads(place.read_text(encoding="utf-8"))
         version, files = int(manifest["format"]), dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        return [f"{folder / 'source.json'} is damaged: add the data again"]
+        return [f"{place} is damaged: add the data again"]
     if version > _FORMAT:
-        return [f"{folder / 'source.json'} was written by a newer metacortex: update metacortex"]
+        return [f"{place} was written by a newer metacortex: update metacortex"]
     problems = []
     for relative, digest in files.items():
         path = folder / relative
@@ -195,8 +236,11 @@ def _split_problems(data: Dataset) -> list[str]:
 
 
 def _notes(store: ClassStore) -> list[str]:
-    flat = np.ascontiguousarray(store.examples).reshape(len(store.examples), -1)  # [N, D]
-    blank = int((flat == flat[:, :1]).all(axis=1).sum())
-    repeated = len(flat) - len({hashlib.sha256(row.data).digest() for row in flat})
+    blank, seen = 0, set()
+    for number in range(len(store)):  # class by class: the whole may be larger than the memory
+        flat = np.ascontiguousarray(store.of_class(number)).reshape(int(store.counts()[number]), -1)  # [N, D]
+        blank += int((flat == flat[:, :1]).all(axis=1).sum())
+        seen |= {hashlib.sha256(row.data).digest() for row in flat}
+    repeated = len(store.examples) - len(seen)
     notes = [f"{blank} images are blank"] if blank else []
     return notes + ([f"{repeated} images repeat another one"] if repeated else [])

@@ -16,11 +16,27 @@ from metacortex.errors import DataError, unknown_name
 
 __all__ = ["BUILT_IN", "ENTRY_POINTS", "added_folder", "dataset_names", "find_loader", "load_dataset"]
 
+_COLLECTIONS = "metacortex.data.collections"
+
 BUILT_IN = {
+    "bach": f"{_COLLECTIONS}.tables:load_bach",
+    "cifar_fs": f"{_COLLECTIONS}.cifar:load_cifar_fs",
+    "cub": f"{_COLLECTIONS}.cub:load_cub",
     "digits": "metacortex.data.digits:load_digits",
+    "double_mnist": f"{_COLLECTIONS}.mnist:load_double_mnist",
+    "fc100": f"{_COLLECTIONS}.cifar:load_fc100",
     "glyphs": "metacortex.data.glyphs:load_glyphs",
     "glyphs_pens": "metacortex.data.glyphs:load_glyphs_pens",
+    "gtsrb": f"{_COLLECTIONS}.gtsrb:load_gtsrb",
+    "letter": f"{_COLLECTIONS}.tables:load_letter",
+    "mini_imagenet": f"{_COLLECTIONS}.mini_imagenet:load_mini_imagenet",
+    "mnist": f"{_COLLECTIONS}.mnist:load_mnist",
     "omniglot": "metacortex.data.omniglot:load_omniglot",
+    "plants_margin": f"{_COLLECTIONS}.tables:load_plants_margin",
+    "plants_shape": f"{_COLLECTIONS}.tables:load_plants_shape",
+    "plants_texture": f"{_COLLECTIONS}.tables:load_plants_texture",
+    "tiered_imagenet": f"{_COLLECTIONS}.tiered_imagenet:load_tiered_imagenet",
+    "triple_mnist": f"{_COLLECTIONS}.mnist:load_triple_mnist",
 }
 """The sources of this package: module and function, imported when asked for."""
 

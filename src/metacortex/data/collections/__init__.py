@@ -1,0 +1,1 @@
+"""Published image collections: one file per collection or small group."""
