@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from metacortex.cli.options import Json, examples
-from metacortex.cli.output import emit, table, tell
+from metacortex.cli.options import Json, Quiet, examples
+from metacortex.cli.output import bar, download_bar, emit, table, tell
 from metacortex.errors import DataError
 
-__all__ = ["add_command", "add_to", "check_command", "list_command", "show_command"]
+__all__ = ["add_command", "add_to", "check_command", "fetch_command", "list_command", "show_command"]
 
 _Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Data source; see `metacortex data list`.", show_default=False)
@@ -36,9 +36,19 @@ _SHOW = examples(
 _ADD = examples(
     [
         "data add omniglot --from ~/Downloads",
+        "data add mini_imagenet --from ~/mini-imagenet",
         "data add my-symbols --from ./symbols",
     ],
     """With --json: name, path.""",
+)
+
+_FETCH = examples(
+    [
+        "data fetch omniglot",
+        "data fetch cifar_fs --mirror https://example.org/cifar",
+    ],
+    """What is here already with the right sum is not downloaded again. With --json: name, files (each with path and
+    address, which is empty where the file was here before).""",
 )
 
 _CHECK = examples(
@@ -52,23 +62,29 @@ _CHECK = examples(
 def list_command(as_json: Json = False) -> None:
     """List the data sources and whether they are at hand."""
     from metacortex.data.added import overview
+    from metacortex.data.downloads.addresses import downloadable
 
-    sources = overview()
+    sources, fetched = overview(), downloadable()
     if as_json:
         emit("data list", {"sources": sources})
         return
     rows = [
-        [s["name"], s["kind"], "yes" if s["available"] else f"no: metacortex data add {s['name']} --from PATH"]
+        [s["name"], s["kind"], "yes" if s["available"] else f"no: metacortex data {_way_to(s['name'], fetched)}"]
         for s in sources
     ]
     table("", ["name", "kind", "at hand"], [*rows, ["folder:PATH", "any folder of class folders", ""]])
+
+
+def _way_to(name: str, fetched: list[str]) -> str:
+    return f"fetch {name}" if name in fetched else f"add {name} --from PATH"
 
 
 def show_command(name: _Name, as_json: Json = False) -> None:
     """Describe a data source: classes, images, splits, where it comes from."""
     from metacortex.data.added import describe
 
-    facts = describe(name)
+    with bar(f"reading {name}", show=not as_json) as progress:
+        facts = describe(name, progress=progress)
     if as_json:
         emit("data show", facts)
         return
@@ -85,7 +101,14 @@ def show_command(name: _Name, as_json: Json = False) -> None:
 
 
 def add_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="omniglot, or a new name.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A published collection (see `metacortex data list`), or a new name.",
+            show_default=False,
+        ),
+    ],
     source: Annotated[Path, typer.Option("--from", metavar="PATH", help="Folder with the data.", show_default=False)],
     replace: Annotated[bool, typer.Option("--replace", help="Replace data of this name.")] = False,
     as_json: Json = False,
@@ -100,11 +123,36 @@ def add_command(
         tell(f"added {name} ({path}); look at it with: metacortex data show {name}")
 
 
+def fetch_command(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="cifar_fs, fc100, multi30k or omniglot.", show_default=False)
+    ],
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option("--mirror", metavar="URL", help="Folder that holds the files, tried first; may be repeated."),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace files that have a wrong sum.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Download published data into the cache: whole, with the right sum, or not at all."""
+    from metacortex.data.downloads.fetch import fetch
+
+    with download_bar(show=not (quiet or as_json)) as progress:
+        files = fetch(name, mirrors=mirror or (), replace=replace, progress=progress)
+    if as_json:
+        emit("data fetch", {"name": name, "files": [{"path": str(f.path), "address": f.address} for f in files]})
+        return
+    for file in files:
+        tell(f"{file.path}: {f'from {file.address}' if file.address else 'was here'}")
+
+
 def check_command(name: _Name, as_json: Json = False) -> None:
     """Read everything of a data source and look for what is wrong."""
     from metacortex.data.added import check
 
-    report: dict[str, Any] = check(name)
+    with bar(f"reading {name}", show=not as_json) as progress:
+        report: dict[str, Any] = check(name, progress=progress)
     if as_json:
         emit("data check", report)
     else:
@@ -118,9 +166,10 @@ def check_command(name: _Name, as_json: Json = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs."""
-    group = typer.Typer(help="List, describe, add and check data sources.")
+    group = typer.Typer(help="List, describe, download, add and check data sources.")
     group.command("list", epilog=_LIST)(list_command)
     group.command("show", epilog=_SHOW)(show_command)
     group.command("add", epilog=_ADD)(add_command)
+    group.command("fetch", epilog=_FETCH)(fetch_command)
     group.command("check", epilog=_CHECK)(check_command)
     app.add_typer(group, name="data")

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["JSON_VERSION", "bar", "emit", "note", "result_console", "table", "tell"]
+__all__ = ["JSON_VERSION", "bar", "download_bar", "emit", "note", "result_console", "table", "tell"]
 
 JSON_VERSION = 1
 _PIPE_WIDTH = 200
@@ -69,3 +69,18 @@ def bar(title: str, *, show: bool = True) -> Iterator[Callable[[int, int], None]
     with Progress(*columns, console=console, transient=True) as progress:
         row = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(row, completed=done, total=total)
+
+
+@contextmanager
+def download_bar(*, show: bool = True) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A progress bar in bytes on standard error, as a function of (file, received, in all or 0); ``None`` unwatched."""
+    console = Console(stderr=True)
+    if not (show and console.is_terminal):
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        row = progress.add_task("", total=None)
+        yield lambda file, done, total: progress.update(row, description=file, completed=done, total=total or None)

@@ -92,8 +92,8 @@ def find_omniglot() -> Path:
     raise DataError(
         "omniglot is not on this machine (looked in "
         + ", ".join(map(str, places))
-        + "): get images_background.zip and images_evaluation.zip from https://github.com/brendenlake/omniglot "
-        "and run: metacortex data add omniglot --from FOLDER"
+        + "): run: metacortex data fetch omniglot; or get images_background.zip and images_evaluation.zip from "
+        "https://github.com/brendenlake/omniglot and run: metacortex data add omniglot --from FOLDER"
     )
 
 

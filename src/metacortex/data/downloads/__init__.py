@@ -1,0 +1,1 @@
+"""Downloading the published data whose address and sum are known."""
