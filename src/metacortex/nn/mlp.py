@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from metacortex.errors import SettingsError, unknown_name
 from metacortex.nn.norm import BatchNorm
 
-__all__ = ["MLP", "MLPSettings"]
+__all__ = ["MLP", "MLPSettings", "dense"]
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,11 @@ def _linear(inputs: int, outputs: int, init: str) -> nn.Linear:
     if init == "small":
         nn.init.trunc_normal_(layer.weight, std=0.01, a=-0.02, b=0.02)
     return layer
+
+
+def dense(*widths: int) -> nn.Sequential:
+    """Linear layers with ReLU between them, on the last axis: ``[..., widths[0]]`` to ``[..., widths[-1]]``."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

@@ -15,7 +15,7 @@ from metacortex.testing.gradients import (
     finite_difference_gap,
 )
 from metacortex.testing.keeping import check_copies, check_device, check_dtype, check_shapes, check_state_dict
-from metacortex.testing.law import LawError, MakeLearner, MakeTask, blobs
+from metacortex.testing.law import LawError, MakeLearner, MakeTask, blobs, lines, phrases
 from metacortex.testing.learning import check_overfits
 from metacortex.testing.purity import PeakMemory, check_evaluation, check_memory, check_module_untouched, check_pure
 from metacortex.testing.suite import LAWS, check_learner
@@ -48,4 +48,6 @@ __all__ = [
     "check_state_dict",
     "check_strategies",
     "finite_difference_gap",
+    "lines",
+    "phrases",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metacortex.learners.base import Learner, Outcome
-from metacortex.task import Task
+from metacortex.task import Examples, Task
 from metacortex.tree import tree_leaves
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "distance",
     "draw",
     "is_transductive",
+    "lines",
     "modes",
+    "phrases",
     "require",
     "same_bits",
     "scores",
@@ -77,6 +80,81 @@ def blobs(
         return means[targets] + spread * noise, targets
 
     return Task.classification(*sample(shot), *sample(queries), way=way)
+
+
+def phrases(
+    generator: torch.Generator,
+    *,
+    pairs: int = 3,
+    queries: int = 3,
+    words: int = 6,
+    length: int = 4,
+    languages: int = 3,
+) -> Task:
+    """A task of translation between made-up languages, a ready-made `MakeTask`.
+
+    The translation of a sentence is that sentence reversed, each word exchanged for another.
+
+    Args:
+        generator: source of randomness.
+        pairs: support pairs.
+        queries: query pairs.
+        words: words of the languages; with the four special tokens the vocabulary has ``words + 4``.
+        length: words of the longest sentence.
+        languages: number of language tags.
+
+    Returns:
+        A translation task, see `metacortex.learners.translation`, described in two words that depend on
+        the exchange.
+    """
+    exchange = torch.randperm(words, generator=generator)
+
+    def sample(count: int) -> Examples:
+        lengths = torch.randint(1, length + 1, (count,), generator=generator)
+        lengths[:1] = length
+        source = torch.zeros(count, length, dtype=torch.int64)
+        target = torch.zeros(count, length + 1, dtype=torch.int64)
+        for row, size in enumerate(lengths.tolist()):
+            sentence = torch.randint(0, words, (size,), generator=generator)
+            source[row, :size] = sentence + 4
+            target[row, :size] = exchange[sentence].flip(0) + 4
+            target[row, size] = 2
+        return Examples({"source": source, "source_length": lengths}, target)
+
+    tags = torch.randint(0, languages, (2,), generator=generator)
+    description = {
+        "tokens": torch.cat([exchange[:2] + 4, torch.zeros(1, dtype=torch.int64)]),
+        "length": torch.tensor(2),
+        "source_language": tags[0],
+        "target_language": tags[1],
+    }
+    return Task(sample(pairs), sample(queries), description)
+
+
+def lines(
+    generator: torch.Generator, *, shot: int = 5, queries: int = 4, shape: tuple[int, ...] = (1,), outputs: int = 1
+) -> Task:
+    """A regression task of random linear functions, a ready-made `MakeTask`.
+
+    Args:
+        generator: source of randomness.
+        shot: support examples.
+        queries: query examples.
+        shape: shape of one input.
+        outputs: length of one target.
+
+    Returns:
+        A task of float64 inputs ``[N, *shape]``, uniform in −1 … 1, and targets ``[N, outputs]``.
+    """
+    width = math.prod(shape)
+    slope, intercept = torch.randn(2, outputs, generator=generator, dtype=torch.float64)[:, None]
+    direction = torch.randn(width, 1, generator=generator, dtype=torch.float64) / width**0.5
+
+    def sample(count: int) -> Examples:
+        inputs = 2 * torch.rand(count, *shape, generator=generator, dtype=torch.float64) - 1
+        return Examples(inputs, inputs.flatten(1) @ direction * slope + intercept)
+
+    return Task(sample(shot), sample(queries))
 
 
 def build(make_learner: MakeLearner, dtype: torch.dtype = torch.float64, *, noise: float = 0.1) -> Learner:
