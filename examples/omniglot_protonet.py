@@ -32,7 +32,7 @@ def main() -> None:
         }
     )
     result = train(settings, options.out)
-    print(f"best validation accuracy {result.best_accuracy} at step {result.best_step}")
+    print(f"best validation accuracy {result.best_score} at step {result.best_step}")
     for shot in (1, 5):
         print(evaluate_run(options.out, shot=shot, tasks=options.tasks))
 

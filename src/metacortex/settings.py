@@ -24,8 +24,10 @@ from metacortex.fields import build, check_keys, describe_type, option, parse_te
 __all__ = [
     "SECTIONS",
     "DataSettings",
+    "FunctionSettings",
     "NamedOptions",
     "RunSettings",
+    "TaskSettings",
     "TrainingSettings",
     "field_types",
     "from_mapping",
@@ -76,8 +78,37 @@ class DataSettings:
         "splits whose classes also appear turned by 90, 180 and 270 degrees as classes of their own: "
         "names with commas, all or none; empty for the default of the source",
     )
+    warp: float = option(
+        0.0, "how much training images are turned, sheared, stretched and moved at random; 1: as hands differ", min=0
+    )
     min_examples: int = option(0, "leave out classes with fewer examples than this", min=0)
     seed: int = option(0, "seed of the tasks", min=0)
+
+
+@dataclass(frozen=True)
+class FunctionSettings:
+    """A family of functions to learn to regress: ``[data]`` with a ``name`` like ``"sinusoid"``.
+
+    The ``train_*`` sizes are those of the tasks learned from; 0 takes those of evaluation.
+    """
+
+    name: str = option("sinusoid", "family of functions")
+    shot: int = option(10, "support points per function", min=1)
+    queries: int = option(10, "query points per function", min=1)
+    train_shot: int = option(0, "support points per training task; 0: those of evaluation", min=0)
+    train_queries: int = option(0, "query points per training task; 0: those of evaluation", min=0)
+    seed: int = option(0, "seed of the tasks", min=0)
+
+
+TaskSettings = DataSettings | FunctionSettings
+"""``[data]``, by the kind of its source."""
+
+
+def _task_settings(name: Any) -> type:
+    """The dataclass of ``[data]`` for a source."""
+    from metacortex.tasks.functions import function_names
+
+    return FunctionSettings if name in function_names() else DataSettings
 
 
 @dataclass(frozen=True)
@@ -123,13 +154,13 @@ class RunSettings:
     Attributes:
         learner: name and options of the learner.
         backbone: name and options of the base model.
-        data: data source, task sizes.
+        data: source of the tasks, and their sizes.
         training: budget, optimiser, validation, checkpoints.
     """
 
     learner: NamedOptions = field(default_factory=lambda: NamedOptions("protonet"))
     backbone: NamedOptions = field(default_factory=lambda: NamedOptions("conv4"))
-    data: DataSettings = field(default_factory=DataSettings)
+    data: TaskSettings = field(default_factory=DataSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
 
@@ -152,6 +183,14 @@ def _named(section: str, values: Mapping[str, Any], default: str) -> NamedOption
     return NamedOptions(name, {key: getattr(checked, key) for key in given})
 
 
+_BACKBONES: dict[type, dict[str, Any]] = {
+    DataSettings: {"name": "conv4"},
+    FunctionSettings: {"name": "mlp", "hidden": [40, 40]},
+}
+_LEARNERS: dict[type, str] = {DataSettings: "protonet", FunctionSettings: "maml"}
+"""What is taken where the settings name nothing, by the kind of tasks."""
+
+
 def from_mapping(values: Mapping[str, Any]) -> RunSettings:
     """Check nested plain values, as `tomllib` reads them, and make settings of them.
 
@@ -170,10 +209,12 @@ def from_mapping(values: Mapping[str, Any]) -> RunSettings:
     training = sections["training"]
     if training.get("minutes") and "steps" not in training:
         training["steps"] = 0
+    tasks = _task_settings(sections["data"].get("name"))
+    backbone = sections["backbone"] or dict(_BACKBONES[tasks])
     return RunSettings(
-        learner=_named("learner", sections["learner"], "protonet"),
-        backbone=_named("backbone", sections["backbone"], "conv4"),
-        data=build(DataSettings, sections["data"], "data"),
+        learner=_named("learner", sections["learner"], _LEARNERS[tasks]),
+        backbone=_named("backbone", backbone, _BACKBONES[tasks]["name"]),
+        data=build(tasks, sections["data"], "data"),
         training=build(TrainingSettings, training, "training"),
     )
 
@@ -248,11 +289,11 @@ def field_types(section: str, name: str | None = None) -> dict[str, Any]:
 
     Args:
         section: one of `SECTIONS`.
-        name: name of the learner or backbone whose options are asked for.
+        name: name of the learner, backbone or data source whose options are asked for.
     """
     if section not in SECTIONS:
         raise unknown_name("section of settings", section, SECTIONS)
-    plain = {"data": DataSettings, "training": TrainingSettings}
+    plain = {"data": _task_settings(name), "training": TrainingSettings}
     if section in plain:
         return get_type_hints(plain[section])
     options = {} if name is None else _hints(_options_type(section, name))
@@ -271,7 +312,8 @@ def merge(settings: RunSettings, overrides: Mapping[str, Any]) -> RunSettings:
         settings: what is overridden.
         overrides: ``"section.key"`` -> value; a text is read as the type of the field asks, any
             other value is taken as it is; ``None`` (a flag that was not given) changes nothing.
-            Another learner or backbone drops the options of the old one. Giving ``minutes`` sets
+            Another learner or backbone drops the options of the old one, data of another kind (functions
+            instead of images) all that was set for the old kind. Giving ``minutes`` sets
             ``steps`` to 0 and the other way round.
 
     Raises:
@@ -287,6 +329,7 @@ def merge(settings: RunSettings, overrides: Mapping[str, Any]) -> RunSettings:
         name = given.get(f"{section}.name")
         if name is not None and name != values[section]["name"]:
             values[section] = {"name": name}
+    _change_kind(values, given)
     for key, value in given.items():
         section, _, name = key.partition(".")
         types = field_types(section, values.get(section, {}).get("name"))
@@ -296,6 +339,16 @@ def merge(settings: RunSettings, overrides: Mapping[str, Any]) -> RunSettings:
         if one in given and f"training.{other}" not in given and values["training"][one.partition(".")[2]]:
             values["training"][other] = 0
     return from_mapping(values)
+
+
+def _change_kind(values: dict[str, dict[str, Any]], given: Mapping[str, Any]) -> None:
+    """Forget sizes and base model of images when the tasks become functions, or the other way round."""
+    before, after = values["data"]["name"], given.get("data.name", values["data"]["name"])
+    if _task_settings(before) is _task_settings(after):
+        return
+    values["data"] = {"name": after}
+    if "backbone.name" not in given:
+        values["backbone"] = {} if not any(key.startswith("backbone.") for key in given) else values["backbone"]
 
 
 def _from_flag(key: str, value: Any, hint: Any) -> Any:

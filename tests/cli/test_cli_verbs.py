@@ -28,7 +28,7 @@ def test_train_evaluate_resume(shapes: Path, command: Command, tmp_path: Path) -
         "finished": True,
         "interrupted": False,
     }
-    assert 0 <= said.json["best_accuracy"] <= 1
+    assert 0 <= said.json["best_score"] <= 1
     said = command("train", "--resume", "--out", run, "--steps", 5, "--quiet", "--json")
     assert (said.code, said.json["steps"], said.err) == (0, 5, "")
     assert len((run / "config.toml").read_text().split("steps = 5")) == 2

@@ -42,7 +42,7 @@ def _fail_at(monkeypatch: pytest.MonkeyPatch, n: int) -> list[int]:
 
 def test_round_trip_keeps_every_bit(tmp_path: Path):
     weights = {"a": torch.randn(3, 4), "b": torch.tensor(2), "c": torch.tensor([1e-45, float("inf")])}
-    state = {"step": 7, "loss_sum": 0.1 + 0.2, "best_accuracy": None}
+    state = {"step": 7, "loss_sum": 0.1 + 0.2, "best_score": None}
     save_checkpoint(tmp_path / "last", Checkpoint(weights, {"a/exp_avg": torch.randn(3, 4)}, state))
     loaded = load_checkpoint(tmp_path / "last")
     assert loaded.state == state

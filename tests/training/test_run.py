@@ -95,7 +95,7 @@ def test_a_finished_run_is_complete_and_described(out, data, drawn):
     assert info["protocol"]["val"] == "3-way 1-shot 2 queries, split val"
     assert RunFolder(out).settings() == toy_settings()
     log = [line["val_accuracy"] for line in read_log(out / "log.jsonl") if "val_accuracy" in line]
-    assert result.best_accuracy == max(log)
+    assert result.best_score == max(log)
     assert (
         load_checkpoint(out / "checkpoints" / "best").state["step"] == result.best_step == 4 * (log.index(max(log)) + 1)
     ), "ties keep the earlier"

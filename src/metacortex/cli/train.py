@@ -25,7 +25,8 @@ _EPILOG = examples(
         "train --resume --out runs/proto",
     ],
     """Ctrl-C finishes the step, saves and says how to go on. With --json: run, learner, steps, seconds,
-    best_accuracy (0 to 1, null without validation), best_step, finished, interrupted.""",
+    score (name of the validation score), best_score (an accuracy lies in 0 to 1; null without validation),
+    best_step, finished, interrupted.""",
 )
 
 _FLAGS = {
@@ -85,7 +86,9 @@ def train_command(
     steps: Annotated[str | None, _flag("steps", "Budget in meta-steps (bit-reproducible).", "Budget", "N")] = None,
     minutes: Annotated[str | None, _flag("minutes", "Budget in minutes.", "Budget", "X")] = None,
     seed: Annotated[str | None, _flag("seed", "Seed of weights and training tasks.", "Budget", "N")] = None,
-    data: Annotated[str | None, _flag("data", "Data source: a name, folder:PATH or a folder.", "Tasks")] = None,
+    data: Annotated[
+        str | None, _flag("data", "Data source: a name or a folder; or a family of functions.", "Tasks")
+    ] = None,
     protocol: Annotated[str | None, _flag("protocol", "Split protocol of the source.", "Tasks")] = None,
     rotations: Annotated[
         str | None, _flag("rotations", "Splits with rotated classes, e.g. train,val.", "Tasks", "SPLITS")
@@ -173,14 +176,17 @@ def _report(result: RunResult, *, as_json: bool) -> None:
             "learner": result.learner.name,
             "steps": result.step,
             "seconds": round(result.seconds, 3),
-            "best_accuracy": result.best_accuracy,
+            "score": result.score,
+            "best_score": result.best_score,
             "best_step": result.best_step,
             "finished": result.finished,
             "interrupted": result.interrupted,
         }
         emit("train", content)
     elif result.finished:
-        best = result.best_accuracy
-        score = "" if best is None else f"; best validation accuracy {100 * best:.2f} % at step {result.best_step}"
+        from metacortex.training.progress import show_score
+
+        best = show_score(result.score, result.best_score)
+        score = "" if result.best_score is None else f"; best validation score {best} at step {result.best_step}"
         tell(f"{result.learner.name}: {result.step} steps in {result.seconds / 60:.1f} min{score}")
         tell(f"kept in {result.path}; measure it with: metacortex evaluate {result.path}")

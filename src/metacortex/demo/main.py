@@ -139,7 +139,7 @@ def _contend(
     first, span = 0.1 + 0.9 * max(index - 1, 0) / (len(CONTENDERS) - 1), 0.9 / (len(CONTENDERS) - 1) * (index > 0)
 
     def show(event: TrainingEvent) -> None:
-        accuracy = "" if event.val_accuracy is None else f", validation {100 * event.val_accuracy:.1f} %"
+        accuracy = "" if event.val_score is None else f", validation {100 * event.val_score:.1f} %"
         detail = f"loss {event.loss:.3f}{accuracy}, {event.tasks_per_second:.0f} tasks/s"
         tell(contender.title, first + 0.8 * span * event.fraction, detail)
 

@@ -13,12 +13,13 @@ from metacortex.errors import RunError
 from metacortex.evaluation.calibration import Calibration
 from metacortex.evaluation.evaluate import evaluate
 from metacortex.evaluation.results import EvaluationResult
-from metacortex.runs.build import build_dataset, build_learner, episodes_of
+from metacortex.runs.build import build_learner
 from metacortex.runs.checkpoint import load_checkpoint, load_weights
+from metacortex.runs.domain import Domain, open_domain
 from metacortex.runs.files import find_directory
 from metacortex.runs.folder import RunFolder
-from metacortex.settings import RunSettings, merge
-from metacortex.tasks.episodes import EpisodeSpec
+from metacortex.runs.images import ImageDomain
+from metacortex.settings import DataSettings, RunSettings, merge
 
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner
@@ -151,61 +152,66 @@ def evaluate_run(
         LearnerError: if the learner cannot serve such tasks.
     """
     loaded = load_run(run, checkpoint=checkpoint, norm=norm, inner_steps=inner_steps, learner=learner)
-    changes: dict[str, Any] = {"data.way": way, "data.shot": shot, "data.queries": queries, "data.seed": seed}
-    if isinstance(data, str) and data != loaded.settings.data.name:
-        # Another source has its own protocol and rotations.
-        changes |= {"data.name": data, "data.protocol": protocol or "", "data.rotations": ""}
-    elif protocol is not None:
-        changes["data.protocol"] = protocol
-    if data is None and loaded.folder.info()["data"].get("source") is None:
-        raise RunError(f"the run in {loaded.folder.path} was trained on data of your own: pass it with data=…")
-    settings = merge(loaded.settings, changes).data
-    dataset = data if isinstance(data, Dataset) else build_dataset(settings)
-    _same_shape(loaded, dataset)
-    spec = EpisodeSpec(settings.way, settings.shot, settings.queries)
-    episodes = episodes_of(dataset, split, spec, settings.seed, settings.min_examples)
-    result = evaluate(loaded.learner, episodes, tasks, progress=progress)
+    sizes = {"data.way": way, "data.shot": shot, "data.queries": queries, "data.seed": seed}
+    settings, domain = _where(loaded, data, protocol, sizes)
+    _same_shape(loaded, domain)
+    result = evaluate(loaded.learner, domain.tasks(split, settings.data), tasks, progress=progress)
     steps = getattr(loaded.learner, "eval_steps", None)
     result = replace(
         result,
-        protocol=f"{dataset.name}: {dataset.protocol}; {result.protocol}"
+        protocol=f"{domain.name}: {domain.protocol}; {result.protocol}"
         + (f"; norm {loaded.norm}" if loaded.norm else "")
         + (f"; {steps} inner steps" if steps is not None else ""),
-        fingerprint=f"{dataset.store.fingerprint[:16]}-{result.fingerprint}",
-        details={
-            "data": dataset.name,
-            "data_protocol": dataset.protocol,
-            "split": split,
-            "way": settings.way,
-            "shot": settings.shot,
-            "queries": settings.queries,
-            "seed": settings.seed,
-            "norm": loaded.norm,
-            "inner_steps": steps,
-        },
+        fingerprint=f"{domain.fingerprint[:16]}-{result.fingerprint}",
+        details={**domain.details(split, settings.data), "norm": loaded.norm, "inner_steps": steps},
         learner=loaded.learner.name,
         checkpoint=loaded.checkpoint,
     )
     return _saved(loaded.folder, result) if save else result
 
 
-def _same_shape(loaded: LoadedRun, dataset: Dataset) -> None:
-    shape = loaded.folder.info()["learner"].get("input_shape")
-    if shape is not None and tuple(shape) != tuple(dataset.store.shape):
+def _where(
+    loaded: LoadedRun, data: str | Dataset | None, protocol: str | None, sizes: dict[str, Any]
+) -> tuple[RunSettings, Domain]:
+    """Settings and source of the tasks: those of the run, with what was asked for instead."""
+    changes = dict(sizes)
+    if isinstance(data, str) and data != loaded.settings.data.name:
+        # Another source has its own protocol and rotations.
+        changes |= {"data.name": data, "data.protocol": protocol, "data.rotations": None}
+        if isinstance(loaded.settings.data, DataSettings):
+            changes |= {"data.protocol": protocol or "", "data.rotations": ""}
+    elif protocol is not None:
+        changes["data.protocol"] = protocol
+    if data is None and loaded.folder.info()["data"].get("source") is None:
+        raise RunError(f"the run in {loaded.folder.path} was trained on data of your own: pass it with data=…")
+    settings = merge(loaded.settings, changes)
+    return settings, ImageDomain(data) if isinstance(data, Dataset) else open_domain(settings.data)
+
+
+def _same_shape(loaded: LoadedRun, domain: Domain) -> None:
+    trained = loaded.folder.info()["learner"]
+    kind, shape = trained.get("kind", domain.kind), trained.get("input_shape")
+    if kind != domain.kind:
+        raise RunError(
+            f"the run in {loaded.folder.path} was trained for {kind}, '{domain.name}' has tasks of {domain.kind}: "
+            "evaluate on data of the same kind"
+        )
+    if shape is not None and tuple(shape) != tuple(domain.input_shape):
         raise RunError(
             f"the run in {loaded.folder.path} was trained on inputs of shape {tuple(shape)}, "
-            f"'{dataset.name}' has {tuple(dataset.store.shape)}: evaluate on data of the same size and channels"
+            f"'{domain.name}' has {tuple(domain.input_shape)}: evaluate on data of the same size and channels"
         )
 
 
 def _saved(folder: RunFolder, result: EvaluationResult) -> EvaluationResult:
     d = result.details
-    parts = [Path(str(d["data"])).name, d["split"], f"{d['way']}way", f"{d['shot']}shot", f"{d['queries']}query"]
+    parts = [Path(str(d["data"])).name, d["split"]]
+    parts += [f"{d[key]}{unit}" for key, unit in (("way", "way"), ("shot", "shot"), ("queries", "query")) if key in d]
     parts += [f"seed{d['seed']}"] if d["seed"] else []
     parts += [d["norm"]] if d["norm"] else []
     parts += [] if d["inner_steps"] is None else [f"{d['inner_steps']}steps"]
     parts += [result.checkpoint["name"]] if result.checkpoint["name"] != "best" else []
-    parts += [f"{len(result.accuracy)}tasks", result.fingerprint[-6:]]
+    parts += [f"{len(result.scores)}tasks", result.fingerprint[-6:]]
     path = folder.eval_path(re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)))
     folder.write_json(path, result.to_json())
     return replace(result, path=path)

@@ -1,8 +1,8 @@
 """The log of a run: one JSON object per line, in the order of the steps.
 
 Keys of a line: ``step``, ``loss`` (mean since the line before), ``lr`` and, after a validation,
-``val_accuracy``, ``val_loss``. The keys in `TIMING_FIELDS` depend on the machine; all others are
-a pure function of the settings when the budget is in steps.
+``val_accuracy`` (regression: ``val_mse``) and ``val_loss``. The keys in `TIMING_FIELDS` depend on the
+machine; all others are a pure function of the settings when the budget is in steps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The log of a run as a picture: loss and validation accuracy over the steps."""
+"""The log of a run as a picture: loss and validation score over the steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["draw_curves"]
 
 
 def draw_curves(lines: Sequence[Mapping[str, Any]], path: Path, title: str = "") -> None:
-    """Write a PNG of training loss and validation accuracy.
+    """Write a PNG of training loss and validation score.
 
     Args:
         lines: the log, see `metacortex.runs.log`.
@@ -33,10 +33,13 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], path: Path, title: str = "")
     left, right = figure.subplots(1, 2)
     left.plot([e["step"] for e in lines if "loss" in e], [e["loss"] for e in lines if "loss" in e], color="tab:blue")
     left.set(xlabel="step", ylabel="training loss")
-    checked = [e for e in lines if "val_accuracy" in e]
+    names = {key for e in lines for key in e if key.startswith("val_") and key != "val_loss"}
+    score = min(names, default="val_accuracy")
+    factor, unit = (100, " (%)") if score == "val_accuracy" else (1, "")
+    checked = [e for e in lines if score in e]
     style = {"color": "tab:orange", "marker": "o", "markersize": 3}
-    right.plot([e["step"] for e in checked], [100 * e["val_accuracy"] for e in checked], **style)
-    right.set(xlabel="step", ylabel="validation accuracy (%)")
+    right.plot([e["step"] for e in checked], [factor * e[score] for e in checked], **style)
+    right.set(xlabel="step", ylabel=f"validation {score.removeprefix('val_')}{unit}")
     for axes in (left, right):
         axes.grid(alpha=0.3)
     if title:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-__all__ = ["Listener", "TrainingEvent", "duration", "listener"]
+__all__ = ["Listener", "TrainingEvent", "duration", "listener", "show_score"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,9 @@ class TrainingEvent:
         tasks_per_second: training pace of this process.
         seconds: seconds of training so far, over all resumes.
         seconds_left: expected seconds to the end, ``None`` when not known yet.
-        val_accuracy: latest validation accuracy in [0, 1], ``None`` before the first.
-        best_accuracy: highest so far.
+        score: name of the score, e.g. ``"accuracy"``.
+        val_score: latest validation score (an accuracy lies in [0, 1]), ``None`` before the first.
+        best_score: best so far.
         validated: True when this step ended with a validation.
     """
 
@@ -36,8 +37,9 @@ class TrainingEvent:
     tasks_per_second: float
     seconds: float
     seconds_left: float | None
-    val_accuracy: float | None
-    best_accuracy: float | None
+    score: str
+    val_score: float | None
+    best_score: float | None
     validated: bool
 
 
@@ -58,8 +60,16 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+def show_score(name: str, value: float | None) -> str:
+    """A score as people read it: accuracies in per cent, others as they are.
+
+    Example:
+        >>> show_score("accuracy", 0.5), show_score("mse", 0.25), show_score("mse", None)
+        ('50.0 %', '0.2500 mse', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if name == "accuracy" else f"{value:.4f} {name}"
 
 
 def _pace(rate: float) -> str:
@@ -67,8 +77,9 @@ def _pace(rate: float) -> str:
 
 
 def _describe(event: TrainingEvent) -> str:
+    latest, best = (show_score(event.score, value) for value in (event.val_score, event.best_score))
     return (
-        f"loss {event.loss:.3f}  validation {_percent(event.val_accuracy)} (best {_percent(event.best_accuracy)})  "
+        f"loss {event.loss:.3f}  validation {latest} (best {best})  "
         f"{_pace(event.tasks_per_second)} tasks/s  left {duration(event.seconds_left)}"
     )
 

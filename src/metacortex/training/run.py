@@ -17,20 +17,14 @@ from metacortex.data.dataset import Dataset
 from metacortex.engine.gradient import strategy_names
 from metacortex.errors import DataError, RunError, SettingsError, unknown_name
 from metacortex.evaluation.calibration import calibrate
-from metacortex.runs.build import (
-    build_dataset,
-    build_learner,
-    describe_learner,
-    episodes_of,
-    meta_batch_size,
-    training_tasks,
-)
+from metacortex.runs.build import build_learner, describe_learner, meta_batch_size
 from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from metacortex.runs.domain import Domain, open_domain
 from metacortex.runs.files import find_directory
 from metacortex.runs.folder import RunFolder
+from metacortex.runs.images import ImageDomain
 from metacortex.runs.log import read_log
-from metacortex.settings import RunSettings, to_mapping
-from metacortex.tasks.episodes import EpisodeSpec
+from metacortex.settings import DataSettings, RunSettings, to_mapping
 from metacortex.training.curves import draw_curves
 from metacortex.training.interrupt import stop_on_signals
 from metacortex.training.progress import Listener, listener
@@ -54,7 +48,8 @@ class RunResult:
         learner: with the best weights of the run, in evaluation mode.
         step: steps done.
         seconds: seconds of training, over all resumes.
-        best_accuracy: highest validation accuracy, ``None`` without validation.
+        score: name of the score that models are chosen by, e.g. ``"accuracy"``.
+        best_score: best validation score, ``None`` without validation.
         best_step: the step at which it was reached.
         finished: whether the budget is spent.
         interrupted: whether it was stopped before that.
@@ -65,7 +60,8 @@ class RunResult:
     learner: Learner
     step: int
     seconds: float
-    best_accuracy: float | None
+    score: str
+    best_score: float | None
     best_step: int
     finished: bool
     interrupted: bool
@@ -120,17 +116,17 @@ def train(
     if settings.training.strategy not in strategy_names():
         raise unknown_name("value for training.strategy", settings.training.strategy, strategy_names())
     with limited_threads(settings.training.threads):
-        dataset = data or build_dataset(settings.data)
-        description = None if learner is not None else describe_learner(settings, dataset)
+        domain = open_domain(settings.data) if data is None else ImageDomain(data)
+        description = None if learner is not None else describe_learner(settings, domain)
         subject = learner if description is None else build_learner(description, seed=settings.training.seed)
         assert subject is not None
-        tasks = training_tasks(settings, subject, dataset) if subject.trains_on != "nothing" else None
-        validation = _validation(settings, dataset)
-        info = _info(settings, subject, dataset, description, tasks, validation, command)
+        tasks = domain.training_tasks(settings, subject) if subject.trains_on != "nothing" else None
+        validation = domain.tasks("val", settings.data) if "val" in domain.splits else None
+        info = _info(settings, subject, domain, description, tasks, validation, command)
         info["data"]["source"] = settings.data.name if data is None else None
         with folder.lock():
             _begin(folder, settings, info, overwrite=overwrite)
-            return _train(folder, settings, subject, tasks, validation, dataset, progress)
+            return _train(folder, settings, subject, tasks, validation, domain, progress)
 
 
 def _settled(settings: RunSettings | None, folder: RunFolder, *, resume: bool, overwrite: bool) -> RunSettings:
@@ -174,13 +170,6 @@ def _continued(stored: RunSettings, asked: RunSettings) -> RunSettings:
     return replace(stored, training=replace(stored.training, **kept))
 
 
-def _validation(settings: RunSettings, dataset: Dataset) -> Any | None:
-    if "val" not in dataset.splits:
-        return None
-    data = settings.data
-    return episodes_of(dataset, "val", EpisodeSpec(data.way, data.shot, data.queries), data.seed, data.min_examples)
-
-
 def _begin(folder: RunFolder, settings: RunSettings, info: dict[str, Any], *, overwrite: bool) -> None:
     if overwrite:
         folder.clear()
@@ -193,8 +182,6 @@ def _begin(folder: RunFolder, settings: RunSettings, info: dict[str, Any], *, ov
             f"the run in {folder.path} was begun on other data (sum {before['data']['fingerprint'][:12]}, now "
             f"{info['data']['fingerprint'][:12]}): restore the data, or begin another run"
         )
-    if folder.settings() != settings:
-        folder.write_settings(settings)
 
 
 def _train(
@@ -203,7 +190,7 @@ def _train(
     learner: Learner,
     tasks: Any,
     validation: Any | None,
-    dataset: Dataset,
+    domain: Domain,
     progress: bool | Listener,
 ) -> RunResult:
     trainer = Trainer(
@@ -216,6 +203,9 @@ def _train(
         strategy=folder.info()["strategy"],
     )
     trainer.restore()
+    if folder.settings() != settings:
+        # Not before: what is damaged is left as it was found.
+        folder.write_settings(settings)
     learns = tasks is not None and trainer.optimizer is not None
     if learns and not trainer.done:
         with stop_on_signals() as stop, listener(progress, learner.name) as tell:
@@ -225,14 +215,15 @@ def _train(
     finished = trainer.done or not learns
     if find_directory(folder.best) is None and finished:
         save_checkpoint(folder.best, Checkpoint(learner.state_dict(), {}, {"step": trainer.state.step}))
-    _finish(folder, settings, learner, dataset, finished=finished)
+    _finish(folder, settings, learner, domain, finished=finished)
     state = trainer.state
     return RunResult(
         folder.path,
         learner,
         state.step,
         state.seconds,
-        state.best_accuracy,
+        learner.objective.score,
+        state.best_score,
         state.best_step,
         finished,
         not finished,
@@ -240,18 +231,19 @@ def _train(
     )
 
 
-def _finish(folder: RunFolder, settings: RunSettings, learner: Learner, dataset: Dataset, *, finished: bool) -> None:
+def _finish(folder: RunFolder, settings: RunSettings, learner: Learner, domain: Domain, *, finished: bool) -> None:
     """Load the best weights and, at the end of the budget, calibrate; draw the curves."""
     best = folder.best if find_directory(folder.best) is not None else folder.last
     load_weights(learner, load_checkpoint(best).model, str(best))
     learner.eval()
     lines = read_log(folder.log_path)
     if lines:
-        draw_curves(lines, folder.curves_path, f"{learner.name} on {dataset.name}")
-    if not finished:
+        draw_curves(lines, folder.curves_path, f"{learner.name} on {domain.name}")
+    if not finished or not isinstance(domain, ImageDomain):
         return
+    dataset, data = domain.dataset, settings.data
+    assert isinstance(data, DataSettings)
     split = "val" if "val" in dataset.splits else "train"
-    data = settings.data
     queries = min(5, data.queries)
     try:
         found = calibrate(
@@ -267,7 +259,7 @@ def _finish(folder: RunFolder, settings: RunSettings, learner: Learner, dataset:
 def _info(
     settings: RunSettings,
     learner: Learner,
-    dataset: Dataset,
+    domain: Domain,
     description: dict[str, Any] | None,
     tasks: Any,
     validation: Any | None,
@@ -276,17 +268,17 @@ def _info(
     return {
         "learner": description or {"name": learner.name, "custom": True},
         "protocol": {
-            "data": dataset.protocol,
+            "data": domain.protocol,
             "train": None if tasks is None else tasks.protocol,
             "val": None if validation is None else validation.protocol,
         },
         "norm": getattr(getattr(learner, "body", None), "norm", None),
         "strategy": settings.training.strategy,
         "data": {
-            "name": dataset.name,
-            "fingerprint": dataset.store.fingerprint,
-            "provenance": dict(dataset.provenance),
-            "classes": {name: len(view) for name, view in dataset.splits.items()},
+            "name": domain.name,
+            "fingerprint": domain.fingerprint,
+            "provenance": dict(domain.provenance),
+            "classes": dict(domain.splits),
         },
         "versions": {
             "metacortex": _version(),

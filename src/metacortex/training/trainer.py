@@ -52,8 +52,8 @@ class TrainerState:
         seconds: seconds of training, over all resumes.
         loss_sum: sum of the losses since the last line of the log.
         loss_count: how many they are.
-        val_accuracy: latest validation accuracy.
-        best_accuracy: highest validation accuracy, ``None`` before the first validation.
+        val_score: latest validation score.
+        best_score: best validation score, ``None`` before the first validation.
         best_step: step at which it was reached.
     """
 
@@ -61,8 +61,8 @@ class TrainerState:
     seconds: float = 0.0
     loss_sum: float = 0.0
     loss_count: int = 0
-    val_accuracy: float | None = None
-    best_accuracy: float | None = None
+    val_score: float | None = None
+    best_score: float | None = None
     best_step: int = 0
 
 
@@ -228,15 +228,16 @@ class Trainer:
         assert self.validation is not None
         result = evaluate(self.learner, self.validation, tasks=self.settings.validation_tasks)
         self._clock()
-        self.state.val_accuracy = result.mean
-        return {"val_accuracy": result.mean, "val_loss": result.loss}
+        self.state.val_score = result.mean
+        return {f"val_{self.learner.objective.score}": result.mean, "val_loss": result.loss}
 
     def _keep_best(self, scores: dict[str, float]) -> None:
         state = self.state
-        accuracy = scores.get("val_accuracy")
+        objective = self.learner.objective
+        score, best = scores.get(f"val_{objective.score}"), state.best_score
         # Ties keep the earlier weights; without validation tasks the latest weights are the best known.
-        if accuracy is None or state.best_accuracy is None or accuracy > state.best_accuracy:
-            state.best_accuracy, state.best_step = accuracy, state.step
+        if score is None or best is None or (score > best if objective.higher_is_better else score < best):
+            state.best_score, state.best_step = score, state.step
             self._save(self.folder.best)
 
     def _draw(self) -> None:
@@ -266,8 +267,9 @@ class Trainer:
             tasks_per_second=self._pace(),
             seconds=state.seconds,
             seconds_left=budget.seconds_left(state.step, state.seconds),
-            val_accuracy=state.val_accuracy,
-            best_accuracy=state.best_accuracy,
+            score=self.learner.objective.score,
+            val_score=state.val_score,
+            best_score=state.best_score,
             validated=validated,
         )
 

@@ -1,0 +1,85 @@
+"""``metacortex reproduce``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metacortex.cli.options import Json, Quiet, examples
+from metacortex.cli.output import bar, emit, table, tell
+from metacortex.errors import SettingsError
+
+__all__ = ["add_to", "reproduce_command"]
+
+_EPILOG = examples(
+    [
+        "reproduce",
+        "reproduce maml_sinusoid --out runs/sine",
+        "reproduce protonet_omniglot --run runs/proto --json",
+    ],
+    """Without a name: lists the recipes. A recipe names a paper's figure, the settings, and the goal that its budget
+    is to reach; the published figure counts as reached when it lies within the two 95 % intervals. The same command
+    again continues an interrupted run. Exit code 1: a goal was missed.""",
+)
+
+
+def reproduce_command(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="[RECIPE]", help="A recipe, or a TOML file.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of the run.", show_default=False)] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Measure this run instead of training.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train as a paper did and say whether its figure was reached."""
+    from metacortex.recipes.recipe import load_recipe, recipe_names
+    from metacortex.recipes.reproduce import reproduce
+
+    if recipe is None:
+        recipes = [load_recipe(name) for name in recipe_names()]
+        if as_json:
+            emit(
+                "reproduce", {"recipes": [{"name": r.name, "paper": r.paper, "protocol": r.protocol} for r in recipes]}
+            )
+        else:
+            table("", ["recipe", "paper"], [[r.name, r.paper] for r in recipes])
+        return
+    chosen = load_recipe(recipe)
+    if out is None and run is None:
+        raise SettingsError("say where the run goes (--out FOLDER), or which run to measure (--run RUN)")
+    with bar("evaluating", show=not quiet) as progress:
+        findings, folder = reproduce(chosen, out, run=run, progress=not quiet, evaluating=progress)
+    if as_json:
+        rows = [finding.to_json() for finding in findings]
+        emit("reproduce", {"recipe": chosen.name, "paper": chosen.paper, "run": str(folder), "figures": rows})
+    else:
+        table(
+            f"{chosen.name}: {chosen.paper}",
+            ["figure", "measured (95 % interval)", "published", "", "goal", ""],
+            [
+                [
+                    f.figure.title,
+                    f.result.figure,
+                    f"{f.figure.published:g}" + (f" ± {f.figure.published_ci95:g}" if f.figure.published_ci95 else ""),
+                    "reached" if f.reached else "not reached",
+                    f"{f.figure.goal:g}",
+                    "pass" if f.reached_goal else "FAIL",
+                ]
+                for f in findings
+            ],
+        )
+        tell(f"the recipe's protocol: {chosen.protocol}")
+        for finding in findings:
+            tell(f"measured: {finding.result.protocol}")
+    if not all(finding.reached_goal for finding in findings):
+        raise typer.Exit(1)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("reproduce", epilog=_EPILOG)(reproduce_command)

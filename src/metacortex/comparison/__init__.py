@@ -1,0 +1,1 @@
+"""Learners side by side: the same budget, the same test tasks."""

@@ -1,0 +1,286 @@
+"""Run a comparison: train every learner, test all on the same tasks, measure what else counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metacortex.comparison.measure import (
+    adaptation_memory,
+    adaptation_seconds,
+    calibration_error,
+    confidence_and_hits,
+    state_bytes,
+)
+from metacortex.comparison.plan import Cell, ComparisonPlan
+from metacortex.errors import LearnerError, RunError
+from metacortex.evaluation.intervals import Interval
+from metacortex.evaluation.results import EvaluationResult, compare, load_result
+from metacortex.evaluation.run import evaluate_run, load_run
+from metacortex.learners.base import Learner
+from metacortex.runs.domain import open_domain
+from metacortex.runs.files import write_file
+from metacortex.settings import merge
+from metacortex.training.progress import TrainingEvent
+from metacortex.training.run import train
+
+__all__ = ["COMPARISON_VERSION", "Comparison", "Entrant", "load_comparison", "run_comparison"]
+
+COMPARISON_VERSION = 1
+
+Tell = Callable[[str, float, str], None]
+"""Called with (learner, share of its work done, what it does)."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """What was found of one learner.
+
+    Attributes:
+        learner: registry name.
+        results: score on the fixed tasks of each cell; a cell that it cannot serve is left out.
+        calibration: expected calibration error of each cell, 0–1; of classification alone.
+        train_seconds: time of training.
+        steps: meta-steps done.
+        parameters: number of meta-parameters.
+        adapt_seconds: median time of one adaptation, at the first cell.
+        adapt_bytes: peak memory of tensors while adapting to a task of the first cell.
+        state_bytes: what is kept of a task.
+        norm: batch-norm policy, ``None`` without one.
+        refused: cell -> why the learner cannot serve it.
+    """
+
+    learner: str
+    results: dict[Cell, EvaluationResult]
+    calibration: dict[Cell, float]
+    train_seconds: float
+    steps: int
+    parameters: int
+    adapt_seconds: float
+    adapt_bytes: int
+    state_bytes: int
+    norm: str | None
+    refused: dict[Cell, str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that was measured.
+
+    Attributes:
+        plan: what was asked for.
+        entrants: in the order of the plan.
+        path: the folder.
+    """
+
+    plan: ComparisonPlan
+    entrants: tuple[Entrant, ...]
+    path: Path
+
+    def entrant(self, learner: str) -> Entrant:
+        """What was found of a learner."""
+        return next(entrant for entrant in self.entrants if entrant.learner == learner)
+
+    def advantage(self, learner: str, cell: Cell) -> Interval | None:
+        """Paired difference to the yardstick on the same tasks; ``None`` where one of them has no result."""
+        first, second = (self.entrant(name).results.get(cell) for name in (learner, self.plan.yardstick))
+        return None if first is None or second is None else compare(first, second)
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented object: see `metacortex.comparison.table`."""
+        return {
+            "version": COMPARISON_VERSION,
+            "plan": self.plan.to_json(),
+            "yardstick": self.plan.yardstick,
+            "learners": [self._row(entrant) for entrant in self.entrants],
+        }
+
+    def _row(self, entrant: Entrant) -> dict[str, Any]:
+        cells = []
+        for cell, result in entrant.results.items():
+            difference = self.advantage(entrant.learner, cell)
+            cells.append(
+                {
+                    "data": cell.data,
+                    "shot": cell.shot,
+                    "metric": result.metric,
+                    "score": result.mean,
+                    "ci95": result.ci95,
+                    "tasks": len(result.scores),
+                    "ece": entrant.calibration.get(cell),
+                    "difference": None if difference is None else difference.mean,
+                    "difference_ci95": None if difference is None else difference.half,
+                    "protocol": result.protocol,
+                    "result": None if result.path is None else str(result.path),
+                }
+            )
+        return {
+            "learner": entrant.learner,
+            "norm": entrant.norm,
+            "parameters": entrant.parameters,
+            "train_seconds": entrant.train_seconds,
+            "steps": entrant.steps,
+            "adapt_seconds": entrant.adapt_seconds,
+            "adapt_bytes": entrant.adapt_bytes,
+            "state_bytes": entrant.state_bytes,
+            "cells": cells,
+            "refused": {str(cell): why for cell, why in entrant.refused.items()},
+        }
+
+
+def run_comparison(plan: ComparisonPlan, out: Path | str, tell: Tell = lambda who, share, what: None) -> Comparison:
+    """Train and test every learner of a plan; what an earlier, interrupted call finished is not done again.
+
+    Args:
+        plan: what to compare.
+        out: folder of the comparison; each learner's run is in ``runs/LEARNER``.
+        tell: told of the progress.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        RunError: if the folder holds another comparison, or cannot be used.
+        SettingsError: for settings that a learner cannot use, before anything is trained.
+    """
+    folder = Path(out)
+    for learner in plan.learners:
+        plan.settings_of(learner)
+    _claim(folder, plan)
+    entrants = tuple(_enter(learner, plan, folder, tell) for learner in plan.learners)
+    return Comparison(plan, entrants, folder)
+
+
+def load_comparison(path: Path | str) -> Comparison:
+    """Read a comparison that `run_comparison` made.
+
+    Raises:
+        RunError: if there is none, it is not finished, or it is damaged.
+    """
+    folder = Path(path)
+    plan = _stored(folder)
+    if plan is None:
+        raise RunError(f"{folder} holds no comparison: make one with `metacortex compare --out {folder}`")
+    return Comparison(plan, tuple(_read(folder / "learners" / f"{name}.json") for name in plan.learners), folder)
+
+
+def _claim(folder: Path, plan: ComparisonPlan) -> None:
+    before = _stored(folder)
+    if before is None:
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(f"{folder} is not empty and holds no comparison: choose another --out")
+        (folder / "learners").mkdir(parents=True, exist_ok=True)
+        write_file(folder / "plan.json", json.dumps(plan.to_json(), indent=1))
+    elif before.to_json() != plan.to_json():
+        changed = [k for k, v in plan.to_json().items() if before.to_json().get(k) != v]
+        # More learners in the same comparison change nothing of what was measured.
+        if changed != ["learners"]:
+            raise RunError(
+                f"{folder} holds another comparison (different: {', '.join(changed)}): "
+                "ask for the same one to continue it, or choose another --out"
+            )
+        write_file(folder / "plan.json", json.dumps(plan.to_json(), indent=1))
+
+
+def _stored(folder: Path) -> ComparisonPlan | None:
+    path = folder / "plan.json"
+    if not path.is_file():
+        return None
+    try:
+        return ComparisonPlan.from_json(json.loads(path.read_bytes()))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged: {error!r}") from error
+
+
+def _enter(learner: str, plan: ComparisonPlan, folder: Path, tell: Tell) -> Entrant:
+    path = folder / "learners" / f"{learner}.json"
+    if path.is_file():
+        return _read(path)
+
+    def show(event: TrainingEvent) -> None:
+        tell(learner, 0.8 * event.fraction, f"training, loss {event.loss:.3f}")
+
+    run = train(plan.settings_of(learner), folder / "runs" / learner, resume=True, progress=show)
+    if run.interrupted:
+        raise KeyboardInterrupt
+    entrant = _measure(run.learner, run.path, plan, tell, run.seconds, run.step)
+    write_file(path, json.dumps(_to_json(entrant), indent=1))
+    return entrant
+
+
+def _measure(learner: Learner, run: Path, plan: ComparisonPlan, tell: Tell, seconds: float, steps: int) -> Entrant:
+    results: dict[Cell, EvaluationResult] = {}
+    calibration: dict[Cell, float] = {}
+    refused: dict[Cell, str] = {}
+    loaded = load_run(run)
+    for number, cell in enumerate(plan.cells):
+        tell(learner.name, 0.8 + 0.2 * number / len(plan.cells), f"testing on {cell}")
+        try:
+            results[cell] = evaluate_run(run, cell.data, shot=cell.shot, tasks=plan.tasks)
+        except LearnerError as error:
+            refused[cell] = str(error)
+            continue
+        data = merge(loaded.settings, _changes(cell, plan)).data
+        if results[cell].metric == "accuracy":
+            tasks = open_domain(data).tasks("test", data)
+            calibration[cell] = calibration_error(*confidence_and_hits(learner, tasks, plan.calibration_tasks))
+    data = loaded.settings.data
+    tasks = open_domain(data).tasks("test", data)
+    return Entrant(
+        learner.name,
+        results,
+        calibration,
+        seconds,
+        steps,
+        sum(p.numel() for p in learner.meta_parameters().values()),
+        adaptation_seconds(learner, tasks),
+        adaptation_memory(learner, tasks),
+        state_bytes(learner, tasks),
+        loaded.norm,
+        refused,
+    )
+
+
+def _changes(cell: Cell, plan: ComparisonPlan) -> dict[str, Any]:
+    changes: dict[str, Any] = {"data.shot": cell.shot}
+    if cell.data != plan.data and not plan.functions:
+        changes |= {"data.name": cell.data, "data.protocol": "", "data.rotations": ""}
+    return changes
+
+
+def _to_json(entrant: Entrant) -> dict[str, Any]:
+    cells = [
+        {"data": cell.data, "shot": cell.shot, "result": str(result.path), "ece": entrant.calibration.get(cell)}
+        for cell, result in entrant.results.items()
+    ]
+    refused = [{"data": cell.data, "shot": cell.shot, "why": why} for cell, why in entrant.refused.items()]
+    plain = ("learner", "train_seconds", "steps", "parameters", "adapt_seconds", "adapt_bytes", "state_bytes", "norm")
+    return {
+        "version": COMPARISON_VERSION,
+        **{key: getattr(entrant, key) for key in plain},
+        "cells": cells,
+        "refused": refused,
+    }
+
+
+def _read(path: Path) -> Entrant:
+    try:
+        content = json.loads(path.read_bytes())
+        if content.pop("version") > COMPARISON_VERSION:
+            raise RunError(f"{path} was written by a newer metacortex: update metacortex")
+        cells, refused = content.pop("cells"), content.pop("refused")
+        results = {Cell(c["data"], c["shot"]): load_result(c["result"]) for c in cells}
+        calibration = {Cell(c["data"], c["shot"]): float(c["ece"]) for c in cells if c["ece"] is not None}
+        return Entrant(
+            results=results,
+            calibration=calibration,
+            refused={Cell(c["data"], c["shot"]): c["why"] for c in refused},
+            **content,
+        )
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}; finish the comparison first") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error!r}): delete it and run the comparison again") from error

@@ -1,0 +1,108 @@
+"""A comparison as a table: Markdown, CSV, and rows for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+from metacortex.comparison.run import Comparison, Entrant
+from metacortex.runs.files import write_file
+
+__all__ = ["header", "rows", "score_name", "to_csv", "to_markdown", "write_tables"]
+
+
+def header(comparison: Comparison) -> list[str]:
+    """Names of the columns."""
+    cells = [str(cell) for cell in comparison.plan.cells]
+    return ["learner", *cells, "ECE", "adapt", "memory", "training"]
+
+
+def rows(comparison: Comparison) -> list[list[str]]:
+    """A row of texts per learner, best first; a star marks a paired difference to the yardstick that excludes 0."""
+    first = comparison.plan.cells[0]
+
+    def order(entrant: Entrant) -> float:
+        result = entrant.results.get(first)
+        if result is None:
+            return math.inf
+        return -result.mean if result.higher_is_better else result.mean
+
+    return [_row(comparison, entrant) for entrant in sorted(comparison.entrants, key=order)]
+
+
+def _row(comparison: Comparison, entrant: Entrant) -> list[str]:
+    texts = []
+    for cell in comparison.plan.cells:
+        result = entrant.results.get(cell)
+        if result is None:
+            texts.append("-")
+            continue
+        difference = comparison.advantage(entrant.learner, cell)
+        star = "*" if difference is not None and difference.excludes_zero else ""
+        texts.append(f"{result.figure.removesuffix(' %')}{star}")
+    ece = entrant.calibration.get(comparison.plan.cells[0])
+    return [
+        entrant.learner,
+        *texts,
+        "-" if ece is None else f"{100 * ece:.1f}",
+        f"{1000 * entrant.adapt_seconds:.1f} ms",
+        f"{entrant.adapt_bytes / 2**20:.1f} MiB",
+        f"{entrant.train_seconds / 60:.1f} min",
+    ]
+
+
+def score_name(comparison: Comparison) -> str:
+    """What the numbers of the table are."""
+    metrics = {result.metric for entrant in comparison.entrants for result in entrant.results.values()}
+    return "Accuracy in %" if metrics <= {"accuracy"} else ", ".join(sorted(metrics))
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """The table with what was measured how."""
+    plan = comparison.plan
+    budget = f"{plan.steps} steps" if plan.steps else f"{plan.minutes:g} minutes"
+    tasks = f"{plan.queries} query points" if plan.functions else f"{plan.way}-way, {plan.queries} queries per class"
+    lines = [
+        f"# {len(comparison.entrants)} learners on {plan.data}",
+        "",
+        f"{tasks}, {plan.tasks} fixed test tasks; every learner was "
+        f"trained for {budget} on {plan.data} (seed {plan.seed}). "
+        f"{score_name(comparison)} ± 95 % interval; a star: the paired "
+        f"difference to {plan.yardstick} on the same tasks excludes 0. ECE in % at {plan.cells[0]}.",
+        "",
+        "| " + " | ".join(header(comparison)) + " |",
+        "|" + "---|" * len(header(comparison)),
+        *("| " + " | ".join(row) + " |" for row in rows(comparison)),
+        "",
+    ]
+    for entrant in comparison.entrants:
+        lines += [f"- {entrant.learner} cannot serve {cell}: {why}" for cell, why in entrant.refused.items()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_csv(comparison: Comparison) -> str:
+    """One line per learner and cell, numbers in full."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    keys = ["data", "shot", "metric", "score", "ci95", "tasks", "ece", "difference", "difference_ci95"]
+    writer.writerow(["learner", *keys, "adapt_seconds", "adapt_bytes", "state_bytes", "train_seconds", "steps"])
+    for row in comparison.to_json()["learners"]:
+        rest = [row[key] for key in ("adapt_seconds", "adapt_bytes", "state_bytes", "train_seconds", "steps")]
+        for cell in row["cells"]:
+            writer.writerow([row["learner"], *(cell[key] for key in keys), *rest])
+    return buffer.getvalue()
+
+
+def write_tables(comparison: Comparison) -> list[Path]:
+    """Write ``table.md``, ``table.csv`` and ``comparison.json`` into the folder of the comparison."""
+    contents = {
+        "table.md": to_markdown(comparison),
+        "table.csv": to_csv(comparison),
+        "comparison.json": json.dumps(comparison.to_json(), indent=1, allow_nan=False),
+    }
+    for name, text in contents.items():
+        write_file(comparison.path / name, text)
+    return [comparison.path / name for name in contents]

@@ -1,0 +1,1 @@
+"""One file per published result: paper, settings, and the figure to reach."""

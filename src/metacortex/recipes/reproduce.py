@@ -1,0 +1,128 @@
+"""Follow a recipe: train, measure, and say whether the published figure was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metacortex.errors import RunError
+from metacortex.evaluation.results import EvaluationResult
+from metacortex.evaluation.run import evaluate_run, load_run
+from metacortex.recipes.recipe import Figure, Recipe
+from metacortex.settings import to_mapping
+from metacortex.training.progress import Listener
+from metacortex.training.run import train
+
+__all__ = ["Finding", "reproduce"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A figure beside the one that was measured.
+
+    Attributes:
+        figure: what was published, and the goal.
+        result: what was measured.
+    """
+
+    figure: Figure
+    result: EvaluationResult
+
+    @property
+    def factor(self) -> float:
+        """From the scale of the result to that of the paper: accuracies are printed in per cent."""
+        return 100.0 if self.figure.metric == "accuracy" else 1.0
+
+    @property
+    def reached(self) -> bool:
+        """Whether the published figure lies within the two 95 % intervals, or was exceeded."""
+        gap = self._shortfall(self.figure.published)
+        return gap <= self.factor * self.result.ci95 + self.figure.published_ci95
+
+    @property
+    def reached_goal(self) -> bool:
+        """Whether the goal of the recipe's budget was reached by the mean."""
+        return self._shortfall(self.figure.goal) <= 0
+
+    def _shortfall(self, target: float) -> float:
+        gap = target - self.factor * self.result.mean
+        return gap if self.result.higher_is_better else -gap
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; figures on the scale of the paper."""
+        return {
+            "figure": self.figure.title,
+            "metric": self.figure.metric,
+            "measured": self.factor * self.result.mean,
+            "ci95": self.factor * self.result.ci95,
+            "published": self.figure.published,
+            "published_ci95": self.figure.published_ci95,
+            "goal": self.figure.goal,
+            "reached_published": self.reached,
+            "reached_goal": self.reached_goal,
+            "protocol": self.result.protocol,
+        }
+
+
+def reproduce(
+    recipe: Recipe,
+    out: Path | str | None = None,
+    *,
+    run: Path | str | None = None,
+    progress: bool | Listener = True,
+    evaluating: Callable[[int, int], None] | None = None,
+) -> tuple[list[Finding], Path]:
+    """Train as the recipe says (or take a run), and measure its figures.
+
+    Args:
+        recipe: what to do.
+        out: the run folder; a run of the same recipe in it is continued.
+        run: measure this finished run instead; it must be of the recipe's learner and data.
+        progress: of training, see `metacortex.training.run.train`.
+        evaluating: called with (tasks done, tasks) while measuring.
+
+    Returns:
+        The findings, in the order of the recipe, and the folder of the run.
+
+    Raises:
+        RunError: if the run does not fit the recipe, or training was interrupted.
+    """
+    if (out is None) == (run is None):
+        raise RunError("say where the run goes (--out FOLDER), or which run to measure (--run RUN)")
+    if run is not None:
+        folder = Path(run)
+        _same(recipe, folder)
+    else:
+        result = train(recipe.settings, Path(str(out)), resume=True, progress=progress)
+        if result.interrupted:
+            raise KeyboardInterrupt
+        folder = result.path
+    return [Finding(figure, _measure(figure, folder, evaluating)) for figure in recipe.figures], folder
+
+
+def _measure(figure: Figure, folder: Path, evaluating: Callable[[int, int], None] | None) -> EvaluationResult:
+    result = evaluate_run(
+        folder,
+        figure.data or None,
+        way=figure.way or None,
+        shot=figure.shot,
+        queries=figure.queries,
+        tasks=figure.tasks,
+        inner_steps=figure.inner_steps or None,
+        progress=evaluating,
+    )
+    if result.metric != figure.metric:
+        raise RunError(f"the recipe asks for {figure.metric}, the run in {folder} is scored by {result.metric}")
+    return result
+
+
+def _same(recipe: Recipe, folder: Path) -> None:
+    wanted, found = to_mapping(recipe.settings), to_mapping(load_run(folder).settings)
+    for section, key in (("learner", "name"), ("backbone", "name"), ("data", "name")):
+        if wanted[section][key] != found[section][key]:
+            raise RunError(
+                f"the run in {folder} has {section} {found[section][key]}, the recipe {recipe.name} "
+                f"{wanted[section][key]}: train anew with --out"
+            )

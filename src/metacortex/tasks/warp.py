@@ -1,0 +1,115 @@
+"""Training images bent at random: each class into a hand of its own, each example a little more."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metacortex.errors import SettingsError
+from metacortex.task import Examples, Task, unstack_tasks
+from metacortex.tasks.function_source import uniforms
+from metacortex.tasks.random import fold, root_key
+
+__all__ = ["Warped"]
+
+# Largest turn (radians), shear, logarithm of the stretch along x and y, and shift (the image spans -1 to 1).
+_OF_CLASS = np.array([0.20, 0.15, 0.12, 0.12, 0.0, 0.0])
+_OF_IMAGE = np.array([0.10, 0.08, 0.06, 0.06, 0.1, 0.1])
+
+# Streams of random numbers within a task. Their numbers are part of what a task is: never renumber.
+_CLASSES, _SUPPORT, _QUERY = range(3)
+
+
+class _Source(Protocol):
+    seed: int
+    split: str
+
+    @property
+    def protocol(self) -> str: ...
+
+    def batch(self, indices: Sequence[int]) -> Task: ...
+
+    def fingerprint(self, count: int = 1000) -> str: ...
+
+
+class Warped:
+    """The tasks of a source with their images turned, sheared, stretched and moved.
+
+    Every class of a task is bent in a way of its own, support and query alike, so that the same
+    classes are met in ever new hands; every image is bent a little more. Task ``i`` stays a pure
+    function of ``(seed, split, i)``.
+
+    Args:
+        source: tasks of images ``[N, C, H, W']``, floats, 0 being the ground.
+        amount: 0 leaves the images as they are; 1 turns a class by up to 11 degrees, shears it by
+            0.15 and stretches it by 12 %, an image by about half of that, moved by up to 5 % of its side.
+
+    Raises:
+        SettingsError: for an amount below 0.
+    """
+
+    def __init__(self, source: _Source, amount: float) -> None:
+        if not 0 <= amount < math.inf:
+            raise SettingsError(f"warp: expected a number, at least 0, got {amount}")
+        self.source, self.amount = source, amount
+        self._key = root_key(source.seed, f"warp/{source.split}")
+
+    @property
+    def protocol(self) -> str:
+        """That of the source, and the amount."""
+        return f"{self.source.protocol}, warped by {self.amount:g}"
+
+    def task(self, index: int) -> Task:
+        """Draw one task, see `metacortex.tasks.episodes.Episodes.task`."""
+        return unstack_tasks(self.batch([index]))[0]
+
+    def batch(self, indices: Sequence[int]) -> Task:
+        """Several tasks at once, bit for bit those of `task`."""
+        tasks = self.source.batch(indices)
+        keys = fold(self._key, np.asarray(list(indices), dtype=np.int64))  # [T]
+        slots = tasks.support.way
+        hands = _spread(uniforms(fold(fold(keys, _CLASSES)[:, None], np.arange(slots)), 6), _OF_CLASS)  # [T, W, 6]
+        support = self._bent(tasks.support, hands, fold(keys, _SUPPORT))
+        query = self._bent(tasks.query, hands, fold(keys, _QUERY))
+        return Task(support, query, tasks.description, tasks.info)
+
+    def fingerprint(self, count: int = 1000) -> str:
+        """SHA-256 over the tasks of the source and the amount."""
+        return hashlib.sha256(f"{self.source.fingerprint(count)} {self.amount!r}".encode()).hexdigest()
+
+    def _bent(self, examples: Examples, hands: NDArray[np.float64], keys: NDArray[np.uint64]) -> Examples:
+        tasks, count = examples.targets.shape
+        if not count:
+            return examples
+        own = _spread(uniforms(fold(keys[:, None], np.arange(count)), 6), _OF_IMAGE)  # [T, N, 6]
+        hand = np.take_along_axis(hands, examples.targets.numpy()[:, :, None], axis=1)  # [T, N, 6]
+        numbers = torch.from_numpy(self.amount * (own + hand)).reshape(tasks * count, 6)
+        images = _bend(examples.inputs.flatten(0, 1), numbers)  # [T*N, C, H, W']
+        return Examples(images.reshape(examples.inputs.shape), examples.targets, examples.mask, examples.classes)
+
+
+def _spread(uniform: NDArray[np.float64], largest: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (2 * uniform - 1) * largest
+
+
+def _bend(images: Tensor, numbers: Tensor) -> Tensor:
+    """Images ``[N, C, H, W']`` by turn, shear, stretches and shifts ``[N, 6]``.
+
+    Written out with elementwise operations: what an image becomes must not depend on its batch.
+    """
+    turn, shear, wide, high, right, down = (numbers[:, i, None, None] for i in range(6))  # each [N, 1, 1]
+    rows, columns = images.shape[2:]
+    y = (torch.arange(rows, dtype=torch.float64)[:, None] + 0.5) * 2 / rows - 1
+    x = (torch.arange(columns, dtype=torch.float64)[None, :] + 0.5) * 2 / columns - 1
+    u = (turn.cos() * x + turn.sin() * y) * wide.exp()  # [N, H, W']
+    v = (turn.cos() * y - turn.sin() * x) * high.exp()
+    grid = torch.stack([u + shear * v + right, v + down], dim=-1).to(images.dtype)
+    return F.grid_sample(images, grid, align_corners=False)

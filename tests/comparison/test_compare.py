@@ -1,0 +1,175 @@
+"""A comparison: the same tasks for all, continued after an interruption, tables that say what was measured."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from metacortex.comparison.measure import (
+    adaptation_memory,
+    calibration_error,
+    confidence_and_hits,
+    state_bytes,
+)
+from metacortex.comparison.plan import Cell, ComparisonPlan
+from metacortex.comparison.plots import draw_comparison
+from metacortex.comparison.run import Comparison, load_comparison, run_comparison
+from metacortex.comparison.table import rows, to_markdown, write_tables
+from metacortex.errors import RunError, SettingsError
+from metacortex.evaluation.results import compare
+from metacortex.learners.registry import make_learner
+from metacortex.tasks.functions import make_functions
+
+OPTIONS = {"backbone.name": "mlp", "backbone.hidden": "8", "data.size": 8, "training.validation_tasks": 2}
+OWN = {"protonet": {"data.train_way": 5}, "maml": {"training.tasks": 2}}
+
+
+def plan(*learners: str, **changes: object) -> ComparisonPlan:
+    kept = {"data": "digits_like", "queries": 3, "shots": (1, 2), "tasks": 6, "calibration_tasks": 3, "seed": 1}
+    budget = {"steps": 2, "minutes": 0.0, "options": OPTIONS, "own": {k: v for k, v in OWN.items() if k in learners}}
+    return ComparisonPlan(learners, **{**kept, **budget, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """25 classes, each a level of grey and a little noise."""
+    path = tmp_path_factory.mktemp("data") / "greys"
+    noise = torch.Generator().manual_seed(0)
+    for level in range(25):
+        (path / f"{level:02}").mkdir(parents=True)
+        for number in range(6):
+            pixels = 10 * level + torch.randint(0, 6, (8, 8), generator=noise)
+            Image.fromarray(pixels.to(torch.uint8).numpy()).save(path / f"{level:02}" / f"{number}.png")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def done(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    found = plan("protonet", "fine_tuning", "nearest_neighbour", data=folder)
+    return run_comparison(found, tmp_path_factory.mktemp("out") / "compared")
+
+
+def test_all_meet_the_same_tasks(done: Comparison) -> None:
+    for cell in done.plan.cells:
+        assert len({e.results[cell].fingerprint for e in done.entrants}) == 1
+        assert {len(e.results[cell].accuracy) for e in done.entrants} == {6}
+    assert done.plan.yardstick == "fine_tuning"
+    cell = done.plan.cells[1]
+    first, second = (done.entrant(name).results[cell] for name in ("protonet", "fine_tuning"))
+    assert done.advantage("protonet", cell) == compare(first, second)
+    none = done.advantage("fine_tuning", cell)
+    assert none is not None
+    assert (none.mean, none.half) == (0, 0)
+
+
+def test_it_is_read_back(done: Comparison) -> None:
+    assert load_comparison(done.path).to_json() == done.to_json()
+
+
+def test_what_is_done_is_not_done_again(done: Comparison) -> None:
+    told: list[str] = []
+    again = run_comparison(done.plan, done.path, lambda who, share, what: told.append(who))
+    assert told == []
+    assert again.to_json() == done.to_json()
+
+
+def test_more_learners_are_added_and_another_comparison_is_refused(done: Comparison, folder: str) -> None:
+    told: list[str] = []
+    more = plan("protonet", "fine_tuning", "nearest_neighbour", "from_scratch", data=folder)
+    found = run_comparison(more, done.path, lambda who, share, what: told.append(who))
+    assert set(told) == {"from_scratch"}
+    assert len(found.entrants) == 4
+    with pytest.raises(RunError, match=r"different: .*tasks"):
+        run_comparison(plan("protonet", data=folder, tasks=7), done.path)
+    run_comparison(done.plan, done.path)
+
+
+def test_an_interrupted_comparison_continues(folder: str, tmp_path: Path) -> None:
+    asked = plan("nearest_neighbour", "protonet", data=folder)
+
+    def stop(who: str, share: float, what: str) -> None:
+        if who == "protonet" and what.startswith("training"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_comparison(asked, tmp_path / "c", stop)
+    with pytest.raises(RunError, match="finish the comparison"):
+        load_comparison(tmp_path / "c")
+    told: list[str] = []
+    found = run_comparison(asked, tmp_path / "c", lambda who, share, what: told.append(who))
+    assert set(told) == {"protonet"}
+    whole = run_comparison(asked, tmp_path / "d")
+    for cell in asked.cells:
+        assert found.entrant("protonet").results[cell].accuracy == whole.entrant("protonet").results[cell].accuracy
+
+
+def test_a_folder_of_something_else_is_left_alone(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("two years of work")
+    with pytest.raises(RunError, match="not empty"):
+        run_comparison(plan("protonet", data=folder), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_tables_and_pictures(done: Comparison) -> None:
+    names = [path.name for path in [*write_tables(done), *draw_comparison(done)]]
+    assert names == ["table.md", "table.csv", "comparison.json", "curves.png", "curves.svg"]
+    assert all((done.path / name).stat().st_size > 100 for name in names)
+    lines = list(csv.DictReader(io.StringIO((done.path / "table.csv").read_text())))
+    assert len(lines) == 6
+    for line in lines:
+        result = done.entrant(line["learner"]).results[Cell(line["data"], int(line["shot"]))]
+        assert (line["metric"], float(line["score"])) == ("accuracy", result.mean)
+    first = done.plan.cells[0]
+    order = [float(row[1].split()[0]) for row in rows(done)]
+    assert order == sorted(order, reverse=True)
+    assert f"{100 * done.entrant('protonet').results[first].mean:.2f}" in to_markdown(done)
+    assert json.loads((done.path / "comparison.json").read_text())["yardstick"] == "fine_tuning"
+
+
+def test_bad_plans() -> None:
+    with pytest.raises(SettingsError, match="protonet"):
+        plan("protonett")
+    with pytest.raises(SettingsError, match="one budget"):
+        plan("protonet", minutes=3.0)
+    with pytest.raises(SettingsError, match="named twice"):
+        plan("protonet", "protonet")
+    with pytest.raises(SettingsError, match="not compared"):
+        plan("protonet", own={"maml": {}})
+    with pytest.raises(SettingsError, match="inner_lr"):
+        plan("protonet", own={"protonet": {"learner.inner_lr": 1}}).settings_of("protonet")
+
+
+def test_calibration_error_of_known_cases() -> None:
+    sure = torch.full((100,), 0.999)
+    assert calibration_error(sure, torch.ones(100, dtype=torch.bool)) == pytest.approx(0.001, abs=1e-6)
+    assert calibration_error(sure, torch.arange(100) % 2 == 0) == pytest.approx(0.499, abs=1e-6)
+    # Two bins whose errors must not cancel.
+    confidence = torch.cat([torch.full((50,), 0.9), torch.full((50,), 0.6)])
+    hits = torch.cat([torch.arange(50) < 30, torch.arange(50) < 45])
+    assert calibration_error(confidence, hits) == pytest.approx(0.3, abs=1e-6)
+
+
+def test_what_is_kept_of_a_task() -> None:
+    learner = make_learner("maml", kind="regression", input_shape=(1,), way=1, backbone="mlp")
+    tasks = make_functions("sinusoid", shot=5, seed=0, split="test")
+    parameters = sum(p.numel() for p in learner.meta_parameters().values())
+    assert state_bytes(learner, tasks) == 4 * parameters
+    assert adaptation_memory(learner, tasks) >= 4 * parameters
+
+
+def test_confidence_leaves_padding_out(folder: str) -> None:
+    from metacortex.data.sources import load_dataset
+    from metacortex.tasks.episodes import Episodes, EpisodeSpec
+
+    view = load_dataset(folder, size=8).split("test")
+    tasks = Episodes(view, EpisodeSpec(way=(2, 4), shot=1, queries=(1, 3)), seed=0, split="test")
+    learner = make_learner("protonet", input_shape=(1, 8, 8), backbone="mlp")
+    sure, right = confidence_and_hits(learner, tasks, 5)
+    assert len(sure) == len(right) == sum(len(tasks.task(i).query.targets) for i in range(5))
+    assert bool((sure > 0.25 - 1e-6).all())
