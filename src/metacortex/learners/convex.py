@@ -1,10 +1,11 @@
 """Small convex problems with exact derivatives: what the linear heads of few-shot learners solve.
 
-Each solver works on the Gram matrix of the N support examples (the dual, or Woodbury, form): with few examples
-and long features that is the small side. The iterative ones take a fixed number of steps, so that they go
-through ``vmap``; the steps are taken without a graph, and one last Newton step at the solution carries the
-gradient. For a solution x* of F(x, θ) = 0 that step, x* − J⁻¹ F(x*, θ) with J constant, has the value x* and,
-by the implicit function theorem, its exact first derivative in θ (no higher ones).
+Each solver maps the features of N support examples to the weights of a linear model and works on their Gram
+matrix (the dual, or Woodbury, form): with few examples and long features that is the small side. The iterative
+ones take a fixed number of steps, so that they go through ``vmap``; the steps are taken without a graph, and one
+last Newton step at the solution carries the gradient. For a solution x* of F(x, θ) = 0 that step,
+x* − J⁻¹ F(x*, θ) with J constant, has the value x* and, by the implicit function theorem, its exact first
+derivative in θ (no higher ones).
 
 Rows of zeros in features and targets are padding: they get coefficients of no effect.
 Everything is computed in double precision (where the device has it) and returned in the precision that came.
@@ -45,28 +46,29 @@ def ridge(features: Tensor, targets: Tensor, penalty: Tensor | float) -> Tensor:
 
 
 def softmax_regression(
-    gram: Tensor, targets: Tensor, penalty: Tensor | float, *, live: Tensor | None = None, iterations: int = 15
+    features: Tensor, targets: Tensor, penalty: Tensor | float, *, live: Tensor | None = None, iterations: int = 15
 ) -> Tensor:
-    """Multi-class logistic regression by Newton's method (iteratively reweighted least squares).
+    """W = argmin Σ_n −log softmax(x_n W)[y_n] + λ/2 ‖W‖², by Newton's method (reweighted least squares).
 
-    W = argmin Σ_n −log softmax(W x_n)[y_n] + λ/2 ‖W‖² is Xᵀ A with λ A = Y − softmax(X W). A Newton step solves
-    with the softmax's Hessian, diag(π) − π πᵀ for each example, by one inversion per class; it is shortened
-    where it would not lower the objective.
+    At the solution W = Xᵀ A with λ A = Y − softmax(X W). A Newton step solves with the softmax's Hessian,
+    diag(π) − π πᵀ for each example, by one inversion per class; it is shortened where it would not lower
+    the objective.
 
     Args:
-        gram: X Xᵀ ``[N, N]``.
+        features: X ``[N, D]``.
         targets: Y one-hot ``[N, K]``, zero for padding rows.
         penalty: λ, positive.
         live: ``[K]`` bool, False for padding classes.
         iterations: Newton steps.
 
     Returns:
-        A ``[N, K]``; W is ``features.T @ A``.
+        W ``[D, K]``, differentiable in features and penalty.
 
     Reference: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equation 3.47 and
     algorithm 3.3, with the kernel X Xᵀ / λ.
     """
-    kernel, y = _wide(gram) / penalty, _wide(targets)
+    x, y = _wide(features), _wide(targets)
+    kernel = x @ x.T / penalty
     rows = y.sum(1)
     gap = y.new_zeros(y.shape[1]) if live is None else _hidden(live, y)
     a, fixed, fixed_y = torch.zeros_like(y), kernel.detach(), y.detach()
@@ -74,26 +76,26 @@ def softmax_regression(
         step = _softmax_newton(a, fixed, fixed, fixed_y, rows, gap)
         a = _shortened(a, step, fixed, fixed_y, rows, gap)
     a = a + _softmax_newton(a, kernel, fixed, fixed_y, rows, gap)
-    return (a / penalty).to(gram.dtype)
+    return (x.T @ a / penalty).to(features.dtype)
 
 
 def support_vectors(
-    gram: Tensor, targets: Tensor, bound: float, *, live: Tensor | None = None, iterations: int = 25
+    features: Tensor, targets: Tensor, bound: float, *, live: Tensor | None = None, iterations: int = 25
 ) -> Tensor:
     """The multi-class support vector machine of Crammer and Singer, by a primal-dual interior point method.
 
-    W = argmin ½ ‖W‖² + C Σ_n ξ_n, (w_{y_n} − w_k) x_n ≥ 1 − [k = y_n] − ξ_n is Xᵀ A, where A minimises
-    ½ tr(Aᵀ X Xᵀ A) − tr(Aᵀ Y) with every row of B = C Y − A in the simplex: B ≥ 0, Σ_k B_nk = C.
+    W = argmin ½ ‖W‖² + C Σ_n ξ_n with x_n (w_{y_n} − w_k) ≥ 1 − [k = y_n] − ξ_n for all n, k. It is Xᵀ A, where
+    A minimises ½ tr(Aᵀ X Xᵀ A) − tr(Aᵀ Y) with every row of B = C Y − A in a simplex: B ≥ 0, Σ_k B_nk = C.
 
     Args:
-        gram: X Xᵀ ``[N, N]``.
+        features: X ``[N, D]``.
         targets: Y one-hot ``[N, K]``, zero for padding rows.
         bound: C, positive.
         live: ``[K]`` bool, False for padding classes.
         iterations: interior point steps; the complementarity gap ends at 1e-10 · C.
 
     Returns:
-        A ``[N, K]``; W is ``features.T @ A``.
+        W ``[D, K]``, differentiable in the features.
 
     *Differentiability*: the derivative at the solution; where an example is exactly at a margin the solution has
     a kink and the derivative is that of a solution smoothed over the final gap.
@@ -101,7 +103,8 @@ def support_vectors(
     Reference: Crammer and Singer, "On the Algorithmic Implementation of Multiclass Kernel-based Vector Machines",
     2001; steps after Mehrotra, "On the Implementation of a Primal-Dual Interior Point Method", 1992.
     """
-    full, y = _wide(gram), _wide(targets)
+    x, y = _wide(features), _wide(targets)
+    full = x @ x.T
     slots = y.new_ones(y.shape[1]) if live is None else live.to(y.dtype)
     g, linear = full.detach(), y - bound * full @ y  # gradient in B: X Xᵀ B + linear
     fixed = linear.detach()
@@ -133,7 +136,8 @@ def support_vectors(
     inverse = _inverses(g, (slots * b / z).sqrt())
     stray = (full @ b + linear + nu[:, None] - z) * slots
     b = b + _interior_step(end - b * z, inverse, stray, b.sum(1) - bound, z, b, slots)[0]
-    return (bound * y - b * y.sum(1, keepdim=True)).to(gram.dtype)
+    dual = bound * y - b * y.sum(1, keepdim=True)
+    return (x.T @ dual).to(features.dtype)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -92,12 +92,10 @@ class LRD2(LinearLearner):
 
     def solve(self, features: Tensor, support: Examples) -> Tensor:
         """The weights of the regularised logistic regression."""
-        targets = members(support, features)
-        dual = softmax_regression(
-            features @ features.T,
-            targets,
+        return softmax_regression(
+            features,
+            members(support, features),
             self.log_penalty.exp(),
             live=support.classes,
             iterations=self.iterations,
         )
-        return features.T @ dual

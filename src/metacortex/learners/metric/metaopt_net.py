@@ -87,7 +87,4 @@ class MetaOptNet(LinearLearner):
     def solve(self, features: Tensor, support: Examples) -> Tensor:
         """The weights of the support vector machine."""
         targets = members(support, features)
-        dual = support_vectors(
-            features @ features.T, targets, self.bound, live=support.classes, iterations=self.iterations
-        )
-        return features.T @ dual
+        return support_vectors(features, targets, self.bound, live=support.classes, iterations=self.iterations)
