@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metacortex.errors import SettingsError
 from metacortex.task import Examples
 
 __all__ = ["CrossEntropy", "GaussianLikelihood", "MeanSquaredError", "Objective", "hide_padding"]
@@ -111,3 +112,56 @@ class GaussianLikelihood:
         """``mse`` of the means, and ``nll``, the loss."""
         mean, _ = self.split(prediction.detach())
         return {**MeanSquaredError().metrics(mean, examples), "nll": self.loss(prediction.detach(), examples)}
+
+
+class TokenCrossEntropy:
+    """Translation: cross-entropy of the target tokens, mean over all real ones of the task.
+
+        (1 − ε) (−log p(y_t)) + ε mean_v (−log p(v))
+
+    Args:
+        smoothing: ε, 0–1 with 1 excluded; it is left out of the metrics.
+        padding: token id that does not count.
+
+    Raises:
+        SettingsError: for a smoothing out of range.
+
+    Reference: Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7.
+    """
+
+    score = "nll"
+    higher_is_better = False
+
+    def __init__(self, smoothing: float = 0.1, padding: int = 0) -> None:
+        if not 0 <= smoothing < 1:
+            raise SettingsError(f"smoothing must lie in 0..1, 1 excluded, got {smoothing}")
+        self.smoothing, self.padding = smoothing, padding
+
+    def real(self, examples: Examples) -> Tensor:
+        """``[N, L']`` bool, True where a target token counts."""
+        real = examples.targets != self.padding
+        return real if examples.mask is None else real & examples.mask[:, None]
+
+    def token_losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Smoothed and plain −log p of targets ``[...]`` under logits ``[..., V]``."""
+        log_p = logits.log_softmax(-1)
+        plain = -log_p.gather(-1, targets[..., None])[..., 0]
+        smoothed = plain if not self.smoothing else torch.lerp(plain, -log_p.mean(-1), self.smoothing)
+        return smoothed, plain
+
+    def loss(self, prediction: Tensor, examples: Examples) -> Tensor:
+        """Smoothed cross-entropy per token of logits ``[N, L', V]``."""
+        return _mean(self.token_losses(prediction, examples.targets)[0], self.real(examples))
+
+    def metrics(self, prediction: Tensor, examples: Examples) -> dict[str, Tensor]:
+        """``nll``: −log p per token without smoothing. ``token_accuracy``: share of tokens guessed, 0–1."""
+        prediction, real = prediction.detach(), self.real(examples)
+        plain = self.token_losses(prediction, examples.targets)[1]
+        right = (prediction.argmax(-1) == examples.targets).to(plain.dtype)
+        return {"nll": _mean(plain, real), "token_accuracy": _mean(right, real)}
+
+
+def _mean(values: Tensor, real: Tensor) -> Tensor:
+    """Mean of ``values`` where ``real``; zero where nothing is."""
+    weights = real.to(values.dtype)
+    return (values * weights).sum() / weights.sum().clamp_min(1)

@@ -16,7 +16,16 @@ from metacortex.learners.objective import CrossEntropy, MeanSquaredError, Object
 from metacortex.learners.transfer import entries as transfer
 from metacortex.nn.registry import make_backbone
 
-__all__ = ["Entry", "LearnerSpec", "learner_entry", "learner_names", "learner_settings", "make_learner", "register"]
+__all__ = [
+    "Entry",
+    "LearnerSpec",
+    "canonical_name",
+    "learner_entry",
+    "learner_names",
+    "learner_settings",
+    "make_learner",
+    "register",
+]
 
 _FAMILIES = (gradient.ENTRIES, metric.ENTRIES, model.ENTRIES, transfer.ENTRIES)
 _LEARNERS: dict[str, Entry] = {entry.learner.name: entry for family in _FAMILIES for entry in family}
@@ -33,6 +42,20 @@ def learner_names() -> list[str]:
     """Registered names, those of other packages included."""
     others = {point.name for point in entry_points(group="metacortex.learners")}
     return sorted(others | set(_LEARNERS))
+
+
+def canonical_name(name: str) -> str:
+    """The registered spelling of a name written with other capitals and separators; else the name itself.
+
+    Example:
+        >>> canonical_name("MetaLSTM"), canonical_name("from-scratch"), canonical_name("unknown")
+        ('meta_lstm', 'from_scratch', 'unknown')
+    """
+
+    def bare(text: str) -> str:
+        return text.lower().replace("_", "").replace("-", "")
+
+    return next((known for known in learner_names() if bare(known) == bare(name)), name)
 
 
 def learner_entry(name: str) -> Entry:
@@ -62,7 +85,7 @@ def make_learner(
     train_classes: int = 0,
     kind: Kind = "classification",
     objective: Objective | None = None,
-    backbone: str = "conv4",
+    backbone: str | None = None,
     backbone_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> Learner:
@@ -75,8 +98,8 @@ def make_learner(
         train_classes: classes of the meta-training split, for learners that pre-train.
         kind: what its tasks ask for.
         objective: what its predictions are judged by; when not given, squared error for regression and
-            cross-entropy for the rest.
-        backbone: name of the backbone.
+            cross-entropy for the rest (translation learners have their own, by the token).
+        backbone: name of the backbone; when not given, ``seq2seq`` for translation and ``conv4`` for the rest.
         backbone_options: its settings.
         options: the learner's settings.
 
@@ -97,7 +120,8 @@ def make_learner(
         if key not in known:
             raise unknown_name(f"setting of {name}", key, known)
     settings = entry.settings(**options)
-    body = make_backbone(backbone, input_shape, **(backbone_options or {}))
+    usual = "seq2seq" if kind == "translation" else "conv4"
+    body = make_backbone(backbone or usual, input_shape, **(backbone_options or {}))
     values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
     judge = objective or (MeanSquaredError() if kind == "regression" else CrossEntropy())
     return entry.build(body, LearnerSpec(way, train_classes, kind, judge), values)

@@ -12,6 +12,7 @@ from metacortex.errors import unknown_name
 from metacortex.nn.conv4 import Conv4, Conv4Settings
 from metacortex.nn.mlp import MLP, MLPSettings
 from metacortex.nn.resnet12 import ResNet12, ResNet12Settings
+from metacortex.nn.seq2seq import Seq2SeqSettings, Seq2SeqShape
 
 __all__ = ["backbone_names", "backbone_settings", "make_backbone"]
 
@@ -19,6 +20,7 @@ _BACKBONES: dict[str, tuple[Callable[..., nn.Module], type]] = {
     "conv4": (Conv4, Conv4Settings),
     "mlp": (MLP, MLPSettings),
     "resnet12": (ResNet12, ResNet12Settings),
+    "seq2seq": (Seq2SeqShape, Seq2SeqSettings),
 }
 
 

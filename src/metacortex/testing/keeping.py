@@ -165,6 +165,8 @@ def check_state_dict(make_learner: MakeLearner, make_task: MakeTask) -> None:
 def check_shapes(make_learner: MakeLearner, make_task: MakeTask) -> None:
     """A state is a pytree of tensors, a prediction ``[N, way]``, an embedding ``[N, D]``, a loss a scalar, all finite.
 
+    A prediction of numbers has the shape of the targets; one of sentences has N rows of any length.
+
     A regression predicts as many numbers as its targets have, times ``per_output`` of its objective.
 
     Raises:
@@ -180,6 +182,8 @@ def check_shapes(make_learner: MakeLearner, make_task: MakeTask) -> None:
         for name, prediction in predictions.items():
             expected = (rows, task.query.way) if task.query.classes is not None else _predicted(learner, task)
             got = tuple(prediction.shape)
+            if not prediction.is_floating_point() and len(got) == len(expected):
+                expected = (rows, *got[1:])
             require(got == expected, "shapes", f"in {mode} the prediction of '{name}' is {got}, expected {expected}")
             require(bool(prediction.isfinite().all()), "shapes", f"in {mode} '{name}' predicts what is not finite")
         embedding = learner.embed(state, task.query.inputs)

@@ -55,18 +55,22 @@ def check_order(make_learner: MakeLearner, make_task: MakeTask) -> None:
 
 
 def _padded(examples: Examples, rows: int, slots: int) -> Examples:
-    """The examples with rows of noise and class slots added that the masks declare void."""
+    """The examples with rows of noise (of ids: a repeated row) and class slots added that the masks declare void."""
     generator = torch.Generator().manual_seed(4)
     count = examples.targets.shape[0]
     mask = torch.ones(count, dtype=torch.bool) if examples.mask is None else examples.mask
 
     def noise(x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            return torch.cat([x, x[:1].expand(rows, *x.shape[1:])])
         return torch.cat([x, 3 * torch.randn(rows, *x.shape[1:], generator=generator).to(x)])
 
     classes = examples.classes
     if classes is not None:
         classes = torch.cat([classes, classes.new_zeros(slots)])
-    targets = torch.cat([examples.targets, examples.targets.new_zeros(rows, *examples.targets.shape[1:])])
+    ids = examples.classes is None and not examples.targets.is_floating_point()
+    void = examples.targets.new_zeros(rows, *examples.targets.shape[1:])
+    targets = noise(examples.targets) if ids else torch.cat([examples.targets, void])
     return Examples(tree_map(noise, examples.inputs), targets, torch.cat([mask, mask.new_zeros(rows)]), classes)
 
 

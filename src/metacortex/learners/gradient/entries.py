@@ -17,9 +17,11 @@ from metacortex.learners.gradient.imaml import IMAML, IMAMLSettings
 from metacortex.learners.gradient.maml import MAML, MAMLSettings
 from metacortex.learners.gradient.maml_pp import MAMLPlusPlus, MAMLPlusPlusSettings
 from metacortex.learners.gradient.meta_curvature import MetaCurvature, MetaCurvatureSettings
+from metacortex.learners.gradient.meta_mt import MetaMT, MetaMTSettings
 from metacortex.learners.gradient.meta_sgd import MetaSGD, MetaSGDSettings
 from metacortex.learners.gradient.proto_maml import ProtoMAML, ProtoMAMLSettings
 from metacortex.learners.gradient.reptile import Reptile, ReptileSettings
+from metacortex.learners.translation import body_of
 from metacortex.nn.classifier import Classifier
 
 __all__ = ["ENTRIES"]
@@ -135,6 +137,13 @@ ENTRIES = (
         _recipe(IMAML, (0.1, 0.01)),
         "gradient: MAML whose outer gradient does not follow the path of adaptation",
         kinds=_BOTH,
+    ),
+    Entry(
+        MetaMT,
+        MetaMTSettings,
+        lambda body, spec, options: MetaMT(body_of(body, tagged=options.pop("tags")), **options),
+        "gradient: first-order MAML for translation, adapts to example pairs",
+        kinds=("translation",),
     ),
     Entry(
         ProtoMAML,

@@ -6,8 +6,11 @@ from metacortex.learners.entry import Entry, LearnerSpec, features_of
 from metacortex.learners.model.anp import ANP, ANPSettings
 from metacortex.learners.model.base import Role
 from metacortex.learners.model.cnp import CNP, CNPSettings
+from metacortex.learners.model.contextual_parameters import ContextualParameters, ContextualParametersSettings
+from metacortex.learners.model.meta_lstm import MetaLSTM, MetaLSTMSettings
 from metacortex.learners.model.set_transformer import SetTransformer, SetTransformerSettings
 from metacortex.learners.model.snail import SNAIL, SNAILSettings
+from metacortex.learners.translation import body_of
 
 __all__ = ["ENTRIES"]
 
@@ -44,5 +47,19 @@ ENTRIES: tuple[Entry, ...] = (
         lambda body, spec, options: SetTransformer(body, features_of(body), _role(spec), **options),
         "model: a transformer reads the support set; no adaptation step",
         kinds=("classification", "regression"),
+    ),
+    Entry(
+        ContextualParameters,
+        ContextualParametersSettings,
+        lambda body, spec, options: ContextualParameters(body_of(body), **options),
+        "generated weights: linear in learned embeddings of two languages",
+        kinds=("translation",),
+    ),
+    Entry(
+        MetaLSTM,
+        MetaLSTMSettings,
+        lambda body, spec, options: MetaLSTM(body_of(body), **options),
+        "generated weights: an LSTM reads the task and writes the LSTM that translates",
+        kinds=("translation",),
     ),
 )

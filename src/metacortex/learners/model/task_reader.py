@@ -1,0 +1,117 @@
+"""Reading what is known of a translation task: its description, its support pairs, or both.
+
+    description  c_d = state of an LSTM over its words: the last one, one picked by attention, or that at a name
+    pairs        c_s = mean over all target tokens of tanh(W [t_j; Σ_i a_ji s_i])
+    code         c = tanh(W_c [c_d; c_s; is there a description?; log(1 + k)])
+
+s_i and t_j are states of LSTMs over the two sentences of a pair, a_ji attention of t_j over s. The mean makes
+the order of the pairs irrelevant. A part that is missing is zero. There are two codes, for the weights of
+encoder and decoder.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from metacortex.errors import LearnerError
+from metacortex.nn.lstm import LSTM, last_states
+from metacortex.task import Examples
+
+__all__ = ["Pooling", "Reads", "TaskReader"]
+
+Reads = Literal["description", "support", "both"]
+Pooling = Literal["last", "attended", "names"]
+"""Which states of the LSTM over the description are used.
+
+``last``: the last one, for encoder and decoder alike. ``attended``: a mean over all, weighted by a learned
+attention, one for the encoder and one for the decoder. ``names``: the one at the name of the source language
+for the encoder and the one at the name of the target language for the decoder; the description then says
+where they are, with ``source_position`` and ``target_position`` (int64, below zero where there is none).
+"""
+SIDES = ("encoder", "decoder")
+
+
+class TaskReader(nn.Module):
+    """From a description and support pairs to a code for each side of the encoder–decoder.
+
+    Args:
+        vocabulary: number of subwords.
+        size: length of the codes and of every state.
+        reads: what is read.
+        pooling: see `Pooling`.
+
+    Reads ``tokens`` and ``length`` of the description (and the positions), never the language tags.
+    """
+
+    def __init__(self, vocabulary: int, size: int = 64, reads: str = "both", pooling: str = "last") -> None:
+        super().__init__()
+        self.size, self.reads, self.pooling = size, reads, pooling
+        self.embedding = nn.Embedding(vocabulary, size)
+        if reads != "support":
+            self.description = LSTM(size, size)
+            if pooling == "attended":
+                self.queries = nn.Parameter(torch.randn(2, size) * size**-0.5)
+        if reads != "description":
+            self.source, self.target = LSTM(size, size), LSTM(size, size)
+            self.pair = nn.Linear(2 * size, size)
+        self.code = nn.Linear(2 * size + 2, size)
+
+    def forward(self, support: Examples, description: Any) -> dict[str, Tensor]:
+        """Codes ``{"encoder": [size], "decoder": [size]}``.
+
+        Args:
+            support: pairs, possibly none (``N = 0`` or all masked).
+            description: see `metacortex.learners.translation`; may be empty (length 0) or ``None``.
+
+        Raises:
+            LearnerError: if positions of names are needed and not given.
+        """
+        zero = self.embedding.weight.new_zeros(self.size)
+        words = dict.fromkeys(SIDES, zero)
+        known, count = zero[:1], zero[:1]
+        if self.reads != "support" and description is not None and description["tokens"].shape[-1]:
+            words = self._described(description)
+            known = (description["length"] > 0).to(zero.dtype)[None]
+        pairs = zero
+        if self.reads != "description" and support.targets.shape[0]:
+            pairs, count = self._paired(support)
+        return {side: torch.tanh(self.code(torch.cat([words[side], pairs, known, count]))) for side in SIDES}
+
+    def _described(self, description: Any) -> dict[str, Tensor]:
+        tokens, length = description["tokens"][None], description["length"][None]
+        states, _ = self.description(self.embedding(tokens), length)  # [1, D, size]
+        if self.pooling == "last":
+            return {side: last_states(states, length)[0] for side in SIDES}
+        steps = torch.arange(tokens.shape[1], device=tokens.device)
+        if self.pooling == "attended":
+            real = steps < length
+            scores = (states[0] @ self.queries.T).masked_fill(~real[:, None], torch.finfo(states.dtype).min / 2)
+            weights = scores.softmax(0) * real[:, None].to(states.dtype)  # [D, 2]
+            return dict(zip(SIDES, weights.T @ states[0], strict=True))
+        if "source_position" not in description or "target_position" not in description:
+            raise LearnerError(
+                "pooling='names' needs to know where the languages are named: give description['source_position'] "
+                "and ['target_position'], or use pooling='attended' or 'last'"
+            )
+        positions = (description["source_position"], description["target_position"])
+        return {
+            side: ((steps == at).to(states.dtype)[:, None] * states[0]).sum(0)
+            for side, at in zip(SIDES, positions, strict=True)
+        }
+
+    def _paired(self, support: Examples) -> tuple[Tensor, Tensor]:
+        """Mean over the target tokens of all pairs, ``[size]``, and log(1 + k), ``[1]``."""
+        source, length = support.inputs["source"], support.inputs["source_length"]
+        s, _ = self.source(self.embedding(source), length)  # [k, L, size]
+        t, _ = self.target(self.embedding(support.targets))  # [k, L', size]
+        real = (torch.arange(source.shape[1], device=source.device) < length[:, None])[:, None]
+        scores = (t @ s.transpose(1, 2) * self.size**-0.5).masked_fill(~real, torch.finfo(t.dtype).min / 2)
+        context = (scores.softmax(-1) * real.to(t.dtype)) @ s
+        each = torch.tanh(self.pair(torch.cat([t, context], -1)))
+        rows = torch.ones_like(length, dtype=torch.bool) if support.mask is None else support.mask
+        weights = ((support.targets != 0) & rows[:, None]).to(t.dtype)[..., None]
+        mean = (each * weights).sum((0, 1)) / weights.sum().clamp_min(1)
+        return mean, rows.sum()[None].to(t.dtype).log1p()
