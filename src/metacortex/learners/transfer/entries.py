@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from metacortex.learners.entry import Entry, NoSettings, features_of
 from metacortex.learners.transfer.fine_tuning import FineTuning, FineTuningSettings, FromScratch
+from metacortex.learners.transfer.multilingual import Multilingual, MultilingualSettings
 from metacortex.learners.transfer.nearest_neighbour import NearestNeighbour
+from metacortex.learners.translation import body_of
 
 __all__ = ["ENTRIES"]
 
@@ -20,6 +22,13 @@ ENTRIES = (
         FineTuningSettings,
         lambda body, spec, options: FromScratch(body, features_of(body), **options),
         "transfer: train on the support set alone",
+    ),
+    Entry(
+        Multilingual,
+        MultilingualSettings,
+        lambda body, spec, options: Multilingual(body_of(body, tagged=options.pop("tags")), **options),
+        "transfer: one translation network for all pairs, told the target language by a tag",
+        kinds=("translation",),
     ),
     Entry(
         NearestNeighbour,
