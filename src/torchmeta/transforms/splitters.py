@@ -32,6 +32,8 @@ class Splitter:
     def __init__(self, splits: Mapping[str, Any], random_state_seed: int | None) -> None:
         self.splits = OrderedDict(splits)
         self.random_state_seed = random_state_seed
+        # seeded anew for every class: making one anew would first ask the system for randomness
+        self._of_class = np.random.RandomState(0)
         self.seed(random_state_seed)
 
     def seed(self, seed: int | None) -> None:
@@ -73,12 +75,12 @@ class Splitter:
         """The members of a class in random order, and what shuffles them within their splits."""
         seed = getattr(task, "seed", None)
         if seed is not None:
-            random = np.random.RandomState((seed + 0x9E3779B1 * (place + 1)) % 2**32)
-            return random.permutation(count), random
+            self._of_class.seed((seed + 0x9E3779B1 * (place + 1)) % 2**32)
+            return self._of_class.permutation(count), self._of_class
         if self.random_state_seed is None:
             return self.np_random.permutation(count), self.np_random
-        state = np.random.RandomState((hash(task) + number + self.random_state_seed) % 2**32)
-        return state.permutation(count), self.np_random
+        self._of_class.seed((hash(task) + number + self.random_state_seed) % 2**32)
+        return self._of_class.permutation(count), self.np_random
 
 
 def named_splits(

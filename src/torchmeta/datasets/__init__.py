@@ -1,0 +1,35 @@
+"""Data sets of tasks. Data are read from where they are, see ``docs/torchmeta.md``."""
+
+from __future__ import annotations
+
+from torchmeta.datasets.images import (
+    CIFARFS,
+    CUB,
+    FC100,
+    DoubleMNIST,
+    MiniImagenet,
+    TieredImagenet,
+    TripleMNIST,
+)
+from torchmeta.datasets.omniglot import Omniglot
+from torchmeta.datasets.pascal5i import Pascal5i
+from torchmeta.datasets.tabular import Bach, Letter, PlantsMargin, PlantsShape, PlantsTexture
+from torchmeta.datasets.tcga import TCGA
+
+__all__ = [
+    "CIFARFS",
+    "CUB",
+    "FC100",
+    "TCGA",
+    "Bach",
+    "DoubleMNIST",
+    "Letter",
+    "MiniImagenet",
+    "Omniglot",
+    "Pascal5i",
+    "PlantsMargin",
+    "PlantsShape",
+    "PlantsTexture",
+    "TieredImagenet",
+    "TripleMNIST",
+]
