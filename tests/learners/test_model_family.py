@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metacortex.engine.gradient import meta_gradient
 from metacortex.errors import LearnerError, SettingsError
 from metacortex.learners.model.anp import ANP
-from metacortex.learners.model.base import Role, TaskReader
+from metacortex.learners.model.base import Role, SupportReader
 from metacortex.learners.model.cnp import CNP
 from metacortex.learners.model.set_transformer import SetTransformer, simplex
 from metacortex.learners.model.snail import SNAIL
@@ -28,7 +28,7 @@ OPTIONS = {
 }
 
 
-def make(cls: type, role: Role, features: int = 4, **options: object) -> TaskReader:
+def make(cls: type, role: Role, features: int = 4, **options: object) -> SupportReader:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return cls(nn.Identity(), features, role, **{**OPTIONS[cls], **options}).double()
@@ -42,7 +42,7 @@ def classes(**sizes: int) -> Task:
     return blobs(seeded(), shape=(4,), **sizes)
 
 
-def predict(learner: TaskReader, task: Task) -> Tensor:
+def predict(learner: SupportReader, task: Task) -> Tensor:
     return learner.predict(learner.adapt(task.support), task.query.inputs)
 
 

@@ -16,12 +16,12 @@ from metacortex.learners.metric.base import MetricLearner
 from metacortex.learners.objective import CrossEntropy, GaussianLikelihood, MeanSquaredError, Objective, hide_padding
 from metacortex.task import Examples
 
-__all__ = ["Role", "TaskReader", "check_positive"]
+__all__ = ["Role", "SupportReader", "check_positive"]
 
 
 @dataclass(frozen=True)
 class Role:
-    """What a `TaskReader` is to answer.
+    """What a `SupportReader` is to answer.
 
     Attributes:
         kind: ``"classification"`` or ``"regression"``.
@@ -34,7 +34,7 @@ class Role:
     objective: Objective | None = None
 
 
-class TaskReader(MetricLearner):
+class SupportReader(MetricLearner):
     """A network that is given embedded support pairs (x_i, y_i) and an embedded query, and answers.
 
     All learning happens in meta-training; adapting to a task is one forward pass over its support set.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from metacortex.learners.base import State
 from metacortex.learners.features import class_slots, real, target_matrix
-from metacortex.learners.model.base import Role, TaskReader, check_positive
+from metacortex.learners.model.base import Role, SupportReader, check_positive
 from metacortex.learners.objective import hide_padding
 from metacortex.nn.mlp import dense
 from metacortex.task import Examples
@@ -41,7 +41,7 @@ class CNPSettings:
         check_positive("neural process", width=self.width, layers=self.layers)
 
 
-class CNP(TaskReader):
+class CNP(SupportReader):
     """r = mean_i h(x_i, y_i);  μ, σ = g(x, r), for regression.
 
     Classification keeps one mean for each class, so that it serves any number of classes and treats them

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metacortex.errors import SettingsError
 from metacortex.learners.base import State
 from metacortex.learners.features import class_slots, real, target_matrix, unit
-from metacortex.learners.model.base import Role, TaskReader, check_positive
+from metacortex.learners.model.base import Role, SupportReader, check_positive
 from metacortex.learners.objective import hide_padding
 from metacortex.nn.attention import TransformerBlock
 from metacortex.nn.norm import LayerNorm
@@ -49,7 +49,7 @@ class SetTransformerSettings:
             raise SettingsError(f"set_transformer: labels must be 'relation' or 'simplex', got '{self.labels}'")
 
 
-class SetTransformer(TaskReader):
+class SetTransformer(SupportReader):
     """Support tokens read each other, query tokens read the support tokens, block by block.
 
     A token is W g(x), g the body; a regression's support tokens add U y. No token has a place, so the order of

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from metacortex.errors import SettingsError
 from metacortex.learners.base import State
 from metacortex.learners.features import class_slots, real, target_matrix
-from metacortex.learners.model.base import Role, TaskReader, check_positive
+from metacortex.learners.model.base import Role, SupportReader, check_positive
 from metacortex.nn.attention import masked_softmax
 from metacortex.task import Examples
 
@@ -116,7 +116,7 @@ class _Attention(_Layer):
         return q * q.shape[-1] ** -0.5
 
 
-class SNAIL(TaskReader):
+class SNAIL(SupportReader):
     """The answer at the last place of the sequence (x_1, y_1), …, (x_N, y_N), (x, 0).
 
     Attention blocks (pinpoint access to the past) alternate with blocks of gated convolutions of dilation
