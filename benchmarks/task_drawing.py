@@ -15,8 +15,9 @@ import statistics
 import time
 
 import numpy as np
+import torch
 
-from metacortex.data.omniglot import load_omniglot
+from metacortex.data.sources import load_dataset
 from metacortex.data.store import ClassStore
 from metacortex.data.view import ClassView
 from metacortex.tasks.episodes import Episodes, EpisodeSpec
@@ -24,11 +25,12 @@ from metacortex.tasks.episodes import Episodes, EpisodeSpec
 SIZE = 32
 
 
-def noise_view() -> ClassView:
-    """A view of Omniglot's shape, filled with noise: 1,028 classes in four rotations."""
-    examples = np.random.default_rng(0).integers(0, 256, (1028 * 20, 1, 28, 28), dtype=np.uint8)
-    store = ClassStore.from_arrays(examples, np.repeat(np.arange(1028), 20))
-    return ClassView(store, np.tile(np.arange(1028), 4), np.repeat(np.arange(4), 1028), None)
+def noise_view(data: str) -> ClassView:
+    """A view of the shape of a data source, filled with noise; Omniglot's 1,028 classes in four rotations."""
+    classes, each, turns, shape = (1028, 20, 4, (1, 28, 28)) if data == "omniglot" else (64, 600, 1, (3, 84, 84))
+    examples = np.random.default_rng(0).integers(0, 256, (classes * each, *shape), dtype=np.uint8)
+    store = ClassStore.from_arrays(examples, np.repeat(np.arange(classes), each))
+    return ClassView(store, np.tile(np.arange(classes), turns), np.repeat(np.arange(turns), classes), None)
 
 
 def measure(episodes: Episodes, repeats: int, batches: int) -> tuple[list[float], float]:
@@ -47,17 +49,22 @@ def measure(episodes: Episodes, repeats: int, batches: int) -> tuple[list[float]
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=["omniglot", "mini_imagenet"], default="omniglot")
+    parser.add_argument("--dtype", choices=["float32", "uint8"], default="float32")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--batches", type=int, default=40, help="batches per repeat")
     options = parser.parse_args()
     real = bool(os.environ.get("METACORTEX_DATA"))
-    view = load_omniglot().splits["train"] if real else noise_view()
-    episodes = Episodes(view, EpisodeSpec(5, 1, 15), seed=0, split="train")
+    view = load_dataset(options.data).splits["train"] if real else noise_view(options.data)
+    dtype = getattr(torch, options.dtype)
+    episodes = Episodes(view, EpisodeSpec(5, 1, 15), seed=0, split="train", dtype=dtype)
     rates, rate_busy = measure(episodes, options.repeats, options.batches)
     result = {
         "benchmark": "task_drawing",
-        "data": "omniglot" if real else "noise",
+        "data": options.data if real else f"noise like {options.data}",
+        "shape": list(view.store.shape),
+        "dtype": options.dtype,
         "classes": len(view),
         "protocol": episodes.protocol,
         "batch": SIZE,
@@ -71,7 +78,7 @@ def main() -> None:
         print(json.dumps(result))
     else:
         print(
-            f"{result['data']}, {result['classes']} classes, {result['protocol']}, batches of {SIZE}: "
+            f"{result['data']}, {result['classes']} classes, {result['protocol']}, {options.dtype}, batches of {SIZE}: "
             f"{result['tasks_per_s']:,} tasks/s "
             f"(median of {options.repeats}; {result['lowest']:,} to {result['highest']:,}), "
             f"{result['tasks_per_cpu_s']:,} per second of processor time"
