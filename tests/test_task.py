@@ -42,6 +42,27 @@ def test_stacking_loses_nothing(shapes: list[tuple[int, int, int]]) -> None:
             assert bool(after.classes[: before.way].all())
 
 
+def test_token_ids_are_padded_along_every_axis() -> None:
+    def pairs(rows: int, length: int) -> Examples:
+        inputs = {"source": torch.ones(rows, length, dtype=torch.int64), "image": torch.ones(rows, 2)}
+        return Examples(inputs, torch.ones(rows, length + 1, dtype=torch.int64))
+
+    tasks = [
+        Task(pairs(rows, length), pairs(1, length), torch.ones(length, dtype=torch.int64))
+        for rows, length in ((2, 3), (0, 1))
+    ]
+    batch = stack_tasks(tasks)
+    assert batch.support.inputs["source"].tolist() == [[[1, 1, 1]] * 2, [[0, 0, 0]] * 2]
+    assert batch.support.mask is not None
+    assert batch.support.mask.tolist() == [[True, True], [False, False]]
+    assert batch.query.targets.tolist() == [[[1, 1, 1, 1]], [[1, 1, 0, 0]]]
+    assert batch.description.tolist() == [[1, 1, 1], [1, 0, 0]]
+    slots = torch.tensor([0, 1])
+    pictures = [Task.classification(torch.ones(2, 1, n), slots, torch.ones(2, 1, n), slots) for n in (3, 2)]
+    with pytest.raises(RuntimeError, match="equal size"):
+        stack_tasks(pictures)
+
+
 def test_weights_sum_to_one_over_real_rows() -> None:
     x, y = torch.zeros(4, 2, dtype=torch.float64), torch.zeros(4, dtype=torch.int64)
     assert torch.equal(Examples(x, y).weights(), torch.full((4,), 0.25, dtype=torch.float64))

@@ -150,10 +150,22 @@ def _float_type(inputs: Any) -> torch.dtype:
     return torch.get_default_dtype()
 
 
-def _pad(x: Tensor, length: int) -> Tensor:
-    if x.shape[0] == length:
+def _pad(x: Tensor, shape: Sequence[int]) -> Tensor:
+    if list(x.shape) == list(shape):
         return x
-    return torch.cat([x, x.new_zeros(length - x.shape[0], *x.shape[1:])])
+    out = x.new_zeros(*shape)
+    out[tuple(slice(size) for size in x.shape)] = x
+    return out
+
+
+def _stack(parts: Sequence[Tensor], length: int | None = None) -> Tensor:
+    """Stack, the first axis padded with zeros to ``length``; token ids (int64) to the longest along every axis."""
+    shapes = [list(p.shape) for p in parts]
+    if parts[0].dtype == torch.int64:
+        shapes = [[max(sizes) for sizes in zip(*shapes, strict=True)]] * len(parts)
+    if length is not None:
+        shapes = [[length, *shape[1:]] for shape in shapes]
+    return torch.stack([_pad(p, shape) for p, shape in zip(parts, shapes, strict=True)])
 
 
 def _stack_examples(parts: Sequence[Examples]) -> Examples:
@@ -165,16 +177,14 @@ def _stack_examples(parts: Sequence[Examples]) -> Examples:
         real = [
             torch.ones(n, dtype=torch.bool) if p.mask is None else p.mask for n, p in zip(lengths, parts, strict=True)
         ]
-        mask = torch.stack([_pad(m, longest) for m in real])
+        mask = _stack(real, longest)
     classes = None
     if parts[0].classes is not None:
         way = max(p.way for p in parts)
-        classes = torch.stack([_pad(p.classes, way) for p in parts if p.classes is not None])
+        classes = _stack([p.classes for p in parts if p.classes is not None], way)
     return Examples(
-        tree_map(
-            lambda *xs: torch.stack([_pad(x, longest) for x in xs]), parts[0].inputs, *[p.inputs for p in parts[1:]]
-        ),
-        torch.stack([_pad(p.targets, longest) for p in parts]),
+        tree_map(lambda *xs: _stack(xs, longest), parts[0].inputs, *[p.inputs for p in parts[1:]]),
+        _stack([p.targets for p in parts], longest),
         mask,
         classes,
     )
@@ -184,7 +194,8 @@ def stack_tasks(tasks: Sequence[Task]) -> Task:
     """Stack tasks along a new leading axis, padding and masking where they differ in size.
 
     Args:
-        tasks: at least one task; all with inputs of the same trailing shape.
+        tasks: at least one task; all with inputs of the same trailing shape, unless they are token ids (int64):
+            those, and descriptions in token ids, are padded with zeros along every axis.
 
     Returns:
         A `Task` whose tensors start with the task axis ``[T, ...]`` and whose ``info`` is the list
@@ -199,7 +210,7 @@ def stack_tasks(tasks: Sequence[Task]) -> Task:
     return Task(
         _stack_examples([t.support for t in tasks]),
         _stack_examples([t.query for t in tasks]),
-        None if descriptions[0] is None else tree_map(lambda *xs: torch.stack(xs), *descriptions),
+        None if descriptions[0] is None else tree_map(lambda *xs: _stack(xs), *descriptions),
         [t.info for t in tasks],
     )
 

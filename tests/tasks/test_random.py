@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metacortex.tasks.random import bits, choose, fold, integers, permutation, root_key
+from metacortex.tasks.random import bits, choose, fold, integers, permutation, root_key, sample
 
 ROOT = 5534857838112722099
 FOLDED = [5872872986384457513, 16773895177061445966, 843951030213061493]
@@ -85,6 +87,28 @@ def test_choosing_all_is_a_permutation() -> None:
 def test_choose_refuses_too_small_a_population() -> None:
     with pytest.raises(ValueError, match="cannot choose 4 distinct numbers from a population of 3"):
         choose(fold(root_key(0, "f"), np.arange(2)), np.array([9, 3]), 4)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 2**64 - 1))
+def test_sample_draws_distinct_numbers_and_more_only_append(count: int, extra: int, seed: int) -> None:
+    key = np.array(seed, dtype=np.uint64)
+    drawn = sample(key, count + extra, count)
+    assert len(set(drawn.tolist())) == len(drawn) == count
+    assert ((drawn >= 0) & (drawn < count + extra)).all()
+    assert sample(key, count + extra, count + extra)[:count].tolist() == drawn.tolist()
+
+
+def test_sample_makes_every_ordered_draw_equally_likely() -> None:
+    draws = [tuple(sample(key, 4, 2).tolist()) for key in fold(root_key(0, "x"), np.arange(6000))]
+    counts = Counter(draws)
+    assert len(counts) == 12
+    assert max(abs(n - 500) for n in counts.values()) < 100
+
+
+def test_sample_refuses_too_small_a_population() -> None:
+    with pytest.raises(ValueError, match="cannot choose 3 distinct numbers from a population of 2"):
+        sample(root_key(0, "x"), 2, 3)
 
 
 def test_permutation_holds_every_number() -> None:

@@ -19,7 +19,7 @@ import hashlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["bits", "choose", "fold", "integers", "permutation", "root_key"]
+__all__ = ["bits", "choose", "fold", "integers", "permutation", "root_key", "sample"]
 
 Keys = NDArray[np.uint64]
 Integers = NDArray[np.int64]
@@ -128,6 +128,35 @@ def choose(keys: Keys, population: ArrayLike, count: int) -> Integers:
         free_below = np.sort(drawn[:, :j], axis=1) - np.arange(j)  # [R, j]
         drawn[:, j] += (free_below <= ranks[:, j, None]).sum(axis=1)
     return drawn
+
+
+def sample(key: Keys, population: int, count: int) -> Integers:
+    """Distinct numbers in random order for one key, quick also where many are drawn.
+
+    Every ordered draw of ``count`` out of ``population`` is equally likely, and a larger ``count`` only appends:
+    numbers drawn with replacement, those that came before left out. (`choose` draws for many keys at once, in time
+    quadratic in ``count``.)
+
+    Args:
+        key: ``[]`` uint64.
+        population: size of the population, at least ``count``.
+        count: how many.
+
+    Returns:
+        ``[count]`` int64 within ``0 .. population-1``.
+
+    Raises:
+        ValueError: if the population is smaller than ``count``.
+    """
+    if population < count:
+        raise ValueError(f"cannot choose {count} distinct numbers from a population of {population}")
+    words = 2 * count + 16
+    while True:
+        drawn = integers(bits(key, words), max(population, 1))
+        first = np.sort(np.unique(drawn, return_index=True)[1])
+        if len(first) >= count:
+            return drawn[first[:count]]
+        words *= 4
 
 
 def permutation(key: Keys, size: int) -> Integers:

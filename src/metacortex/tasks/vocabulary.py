@@ -1,0 +1,57 @@
+"""The subwords of a run: learned on training text and on the descriptions of training tasks, nothing else."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from metacortex.data.text.subwords import Subwords
+from metacortex.tasks.descriptions import TRAINING, describe
+
+if TYPE_CHECKING:
+    from metacortex.data.text.corpus import Corpus
+    from metacortex.tasks.topics import Topics
+
+__all__ = ["learn_subwords", "vocabulary_lines"]
+
+_SHARE = 20
+"""The descriptions make about one in so many lines: enough for names of languages to become subwords."""
+
+
+def learn_subwords(
+    corpus: Corpus, size: int = 8000, *, kind: Literal["bpe", "unigram"] = "bpe", topics: Topics | None = None
+) -> Subwords:
+    """Learn the subwords of a corpus and of the descriptions of its training tasks.
+
+    Args:
+        corpus: of which the training lines of trained languages are used.
+        size: number of subwords.
+        kind: see `metacortex.data.text.subwords.Subwords.learn`.
+        topics: whose names the descriptions may contain.
+
+    Raises:
+        DataError: if there is no training text.
+        SettingsError: for a size that cannot hold the characters of the text.
+        MissingExtraError: if sentencepiece is not installed.
+    """
+    return Subwords.learn(vocabulary_lines(corpus, topics), size, kind=kind)
+
+
+def vocabulary_lines(corpus: Corpus, topics: Topics | None = None) -> Iterator[str]:
+    """The lines that subwords are learned from: the training lines, then descriptions over and over."""
+    count = 0
+    for line in corpus.training_lines():
+        count += 1
+        yield line
+    yield from itertools.islice(itertools.cycle(_descriptions(corpus, topics)), count // _SHARE)
+
+
+def _descriptions(corpus: Corpus, topics: Topics | None) -> list[str]:
+    names = topics.names if topics is not None else ("",)
+    pairs = [(corpus.languages[source], corpus.languages[target]) for source, target in corpus.pairs("trained")]
+    if not pairs:
+        return []
+    # names of languages in turn with wordings, so that few lines show all of both
+    count = max(len(pairs), len(names)) * len(TRAINING)
+    return [describe(TRAINING[i % len(TRAINING)], *pairs[i % len(pairs)], names[i % len(names)]) for i in range(count)]
