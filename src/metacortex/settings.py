@@ -28,6 +28,7 @@ __all__ = [
     "NamedOptions",
     "RunSettings",
     "TaskSettings",
+    "TextSettings",
     "TrainingSettings",
     "field_types",
     "from_mapping",
@@ -100,15 +101,38 @@ class FunctionSettings:
     seed: int = option(0, "seed of the tasks", min=0)
 
 
-TaskSettings = DataSettings | FunctionSettings
+@dataclass(frozen=True)
+class TextSettings:
+    """A corpus of aligned sentences to learn to translate: ``[data]`` of a learner of translation."""
+
+    name: str = option("phrasebook", "corpus: a registered name, folder:PATH, a folder of aligned files, or a table")
+    pairs: str = option(
+        "", "directed pairs like en-fr,fr-en, or trained, held_out, new_test; empty: all that are trained"
+    )
+    held_out: str = option("", "pairs that no training task shows; empty: as the corpus proposes; none: no pair")
+    sentences: int = option(0, "training lines used; 0: all", min=0)
+    vocabulary: int = option(6000, "subwords, of all languages together", min=16)
+    description: str = option("words", "what is told of a task", choices=("words", "pairs", "both", "none"))
+    shot: int = option(0, "support pairs of a task; in training any number up to it", min=0)
+    queries: int = option(64, "sentences of a task that are translated", min=1)
+    max_length: int = option(60, "longest sentence in subwords", min=1)
+    topics: int = option(0, "topics that tasks keep to, found by clustering the training lines; 0: none", min=0)
+    features: str = option("", "array of image features, one row per image name")
+    seed: int = option(0, "seed of the tasks", min=0)
+
+
+TaskSettings = DataSettings | FunctionSettings | TextSettings
 """``[data]``, by the kind of its source."""
 
 
-def _task_settings(name: Any) -> type:
-    """The dataclass of ``[data]`` for a source."""
+def _task_settings(data: Any, learner: Any) -> type:
+    """The dataclass of ``[data]`` for the names of a source and a learner."""
+    from metacortex.learners.registry import learner_entry
     from metacortex.tasks.functions import function_names
 
-    return FunctionSettings if name in function_names() else DataSettings
+    if isinstance(learner, str) and "translation" in learner_entry(learner).kinds:
+        return TextSettings
+    return FunctionSettings if data in function_names() else DataSettings
 
 
 @dataclass(frozen=True)
@@ -186,8 +210,9 @@ def _named(section: str, values: Mapping[str, Any], default: str) -> NamedOption
 _BACKBONES: dict[type, dict[str, Any]] = {
     DataSettings: {"name": "conv4"},
     FunctionSettings: {"name": "mlp", "hidden": [40, 40]},
+    TextSettings: {"name": "seq2seq"},
 }
-_LEARNERS: dict[type, str] = {DataSettings: "protonet", FunctionSettings: "maml"}
+_LEARNERS: dict[type, str] = {DataSettings: "protonet", FunctionSettings: "maml", TextSettings: "meta_lstm"}
 """What is taken where the settings name nothing, by the kind of tasks."""
 
 
@@ -209,7 +234,7 @@ def from_mapping(values: Mapping[str, Any]) -> RunSettings:
     training = sections["training"]
     if training.get("minutes") and "steps" not in training:
         training["steps"] = 0
-    tasks = _task_settings(sections["data"].get("name"))
+    tasks = _task_settings(sections["data"].get("name"), sections["learner"].get("name"))
     backbone = sections["backbone"] or dict(_BACKBONES[tasks])
     return RunSettings(
         learner=_named("learner", sections["learner"], _LEARNERS[tasks]),
@@ -284,16 +309,17 @@ def read_settings(path: Path | str) -> RunSettings:
     return from_toml(text, str(path))
 
 
-def field_types(section: str, name: str | None = None) -> dict[str, Any]:
+def field_types(section: str, name: str | None = None, learner: str | None = None) -> dict[str, Any]:
     """Key -> annotated type of a section, for flags.
 
     Args:
         section: one of `SECTIONS`.
         name: name of the learner, backbone or data source whose options are asked for.
+        learner: name of the learner, on which the kind of data depends.
     """
     if section not in SECTIONS:
         raise unknown_name("section of settings", section, SECTIONS)
-    plain = {"data": _task_settings(name), "training": TrainingSettings}
+    plain = {"data": _task_settings(name, learner), "training": TrainingSettings}
     if section in plain:
         return get_type_hints(plain[section])
     options = {} if name is None else _hints(_options_type(section, name))
@@ -329,10 +355,10 @@ def merge(settings: RunSettings, overrides: Mapping[str, Any]) -> RunSettings:
         name = given.get(f"{section}.name")
         if name is not None and name != values[section]["name"]:
             values[section] = {"name": name}
-    _change_kind(values, given)
+    _change_kind(values, given, settings.learner.name)
     for key, value in given.items():
         section, _, name = key.partition(".")
-        types = field_types(section, values.get(section, {}).get("name"))
+        types = field_types(section, values.get(section, {}).get("name"), values["learner"]["name"])
         check_keys(section, [name], types)
         values[section][name] = _from_flag(key, value, types[name])
     for one, other in (("training.minutes", "steps"), ("training.steps", "minutes")):
@@ -341,14 +367,22 @@ def merge(settings: RunSettings, overrides: Mapping[str, Any]) -> RunSettings:
     return from_mapping(values)
 
 
-def _change_kind(values: dict[str, dict[str, Any]], given: Mapping[str, Any]) -> None:
-    """Forget sizes and base model of images when the tasks become functions, or the other way round."""
-    before, after = values["data"]["name"], given.get("data.name", values["data"]["name"])
-    if _task_settings(before) is _task_settings(after):
+def _change_kind(values: dict[str, dict[str, Any]], given: Mapping[str, Any], learner: str) -> None:
+    """Forget sizes and base model of images when the tasks become functions or sentences, and so on.
+
+    Args:
+        values: the settings, with the new learner.
+        given: the flags.
+        learner: name of the learner before.
+    """
+    before = _task_settings(values["data"]["name"], learner)
+    name = given.get("data.name", values["data"]["name"])
+    after = _task_settings(name, values["learner"]["name"])
+    if before is after:
         return
-    values["data"] = {"name": after}
-    if "backbone.name" not in given:
-        values["backbone"] = {} if not any(key.startswith("backbone.") for key in given) else values["backbone"]
+    values["data"] = {"name": given["data.name"]} if "data.name" in given else {}
+    if not any(key.startswith("backbone.") for key in given):
+        values["backbone"] = {}
 
 
 def _from_flag(key: str, value: Any, hint: Any) -> Any:

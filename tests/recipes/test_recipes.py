@@ -41,7 +41,7 @@ def test_every_recipe_is_whole(name: str) -> None:
     assert any(str(year) in recipe.paper for year in range(2010, 2030))
     for figure in recipe.figures:
         assert figure.published > 0
-        assert 0 < figure.goal
+        assert figure.goal > 0
         assert figure.metric != "accuracy" or figure.goal <= figure.published <= 100
 
 

@@ -37,7 +37,7 @@ def test_settings_follow_the_kind_of_data() -> None:
     assert isinstance(merge(changed, {"data.name": "glyphs"}).data, DataSettings)
     with pytest.raises(SettingsError, match="way"):
         merge(changed, {"data.way": 5})
-    with pytest.raises(SettingsError, match="did you mean .shot."):
+    with pytest.raises(SettingsError, match=r"did you mean .shot."):
         merge(RunSettings(), {"data.name": "sinusoid", "data.shots": 3})
 
 

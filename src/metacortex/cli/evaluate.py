@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from metacortex.cli.options import Json, Quiet, Threads, examples
-from metacortex.cli.output import bar, emit, tell
+from metacortex.cli.output import bar, emit, table, tell
+
+if TYPE_CHECKING:
+    from metacortex.translation.evaluate import TranslationReport
 
 __all__ = ["add_to", "evaluate_command"]
 
@@ -17,13 +20,16 @@ _EPILOG = examples(
         "evaluate runs/proto",
         "evaluate runs/proto --data digits --way 10 --shot 5",
         "evaluate runs/maml --norm query-batch --json",
+        "evaluate runs/meta --split test_2017_flickr --pairs en-fr,en-de --beam 5",
     ],
     """What is not given is that of the run. The tasks are fixed: the same for every learner, so that results can
     be compared pair by pair. With --json: accuracy (mean over tasks, 0 to 1), ci95 (half width of its 95 %
     interval), tasks, loss, protocol (data, data_protocol, split, way, shot, queries, seed, norm,
     inner_steps, description),
     fingerprint (results with the same one are of the same tasks), learner, checkpoint, scores (accuracy of each
-    task), run, saved.""",
+    task), run, saved. A run that translates is scored over whole sets: bleu, chrf, exact (means over the pairs),
+    bleu_shuffled_description, bleu_wrong_description, bleu_empty_description, bleu_unseen_wording, pairs (the same
+    for each), protocol, learner, run, saved.""",
 )
 
 
@@ -46,14 +52,28 @@ def evaluate_command(
         typer.Option(min=1, help="Another number of inner steps (gradient-based learners).", show_default=False),
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="best or last.", show_default=False)] = None,
+    pairs: Annotated[
+        str, typer.Option(help="Translation: directed pairs, or held_out, new_test.", show_default=False)
+    ] = "",
+    beam: Annotated[int, typer.Option(min=1, help="Translation: hypotheses kept; 1 is greedy.")] = 1,
     threads: Threads = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Accuracy with a 95 % interval on fixed test tasks; the score of each task is kept in the run folder."""
     from metacortex.evaluation.run import evaluate_run
+    from metacortex.runs.folder import RunFolder
     from metacortex.training.trainer import limited_threads
 
+    if RunFolder.open(run).info().get("learner", {}).get("kind") == "translation":
+        from metacortex.translation.evaluate import evaluate_translation
+
+        with limited_threads(threads), bar("translating", show=not quiet) as progress:
+            report = evaluate_translation(
+                run, split=split, pairs=pairs, shot=shot, beam=beam, checkpoint=checkpoint, progress=progress
+            )
+        _show_report(run, report, as_json=as_json)
+        return
     with limited_threads(threads), bar("evaluating", show=not quiet) as progress:
         result = evaluate_run(
             run,
@@ -76,6 +96,38 @@ def evaluate_command(
         return
     tell(f"{result.learner}: {result.metric} {result.figure} (95 % interval, {len(result.scores)} tasks)")
     tell(f"protocol: {result.protocol}")
+    if saved:
+        tell(f"kept in {saved}")
+
+
+def _show_report(run: Path, report: TranslationReport, *, as_json: bool) -> None:
+    saved = None if report.path is None else str(report.path)
+    if as_json:
+        emit("evaluate", {**report.to_json(translations=False), "run": str(run), "saved": saved})
+        return
+    from metacortex.data.text.corpus import show_pair
+    from metacortex.translation.evaluate import FALSIFICATIONS
+
+    def points(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}"
+
+    rows = [
+        [show_pair(p.pair), *map(points, (p.scores.bleu, p.scores.chrf)), f"{100 * p.scores.exact:.1f}"]
+        + [points(p.falsified.get(name)) for name in FALSIFICATIONS]
+        for p in report.pairs
+    ]
+    exact = report.mean("exact")
+    means = [
+        "mean",
+        points(report.mean("bleu")),
+        points(report.mean("chrf")),
+        "-" if exact is None else f"{100 * exact:.1f}",
+    ]
+    rows.append([*means, *(points(report.mean(name)) for name in FALSIFICATIONS)])
+    names = [f"BLEU, {name.replace('_', ' ')}" for name in FALSIFICATIONS]
+    table(f"{report.learner}", ["pair", "BLEU", "chrF", "exact %", *names], rows)
+    tell(f"protocol: {report.protocol}")
+    tell(f"{report.pairs[0].scores.bleu_signature}; {report.pairs[0].scores.chrf_signature}")
     if saved:
         tell(f"kept in {saved}")
 

@@ -117,6 +117,10 @@ def train_command(
     if out is None:
         raise SettingsError("say where the run goes: --out FOLDER, e.g. --out runs/first")
     flags = {setting: context.params[name] for name, setting in _FLAGS.items() if context.params[name] is not None}
+    if learner is not None:
+        from metacortex.learners.registry import canonical_name
+
+        flags["learner.name"] = canonical_name(learner)
     settings = _settings(out, config, {**flags, **_assigned(flags, assignments or [])}, resume=resume)
     result = _train(settings, out, resume=resume, overwrite=overwrite, progress=not quiet)
     _report(result, as_json=as_json)

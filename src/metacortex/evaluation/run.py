@@ -185,7 +185,7 @@ def _where(
     if data is None and loaded.folder.info()["data"].get("source") is None:
         raise RunError(f"the run in {loaded.folder.path} was trained on data of your own: pass it with data=…")
     settings = merge(loaded.settings, changes)
-    return settings, ImageDomain(data) if isinstance(data, Dataset) else open_domain(settings.data)
+    return settings, ImageDomain(data) if isinstance(data, Dataset) else open_domain(settings.data, loaded.folder.path)
 
 
 def _same_shape(loaded: LoadedRun, domain: Domain) -> None:

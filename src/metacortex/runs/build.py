@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _OBJECTIVES = {"classification": CrossEntropy, "regression": MeanSquaredError}
-"""What predictions are judged by, by kind of tasks."""
+"""What predictions are judged by, by kind of tasks; learners of translation have their own."""
 
 
 def build_dataset(settings: DataSettings) -> Dataset:
@@ -46,14 +46,17 @@ def describe_learner(settings: RunSettings, domain: Domain) -> dict[str, Any]:
     """What `build_learner` needs to build the learner again, as JSON holds it."""
     cls = learner_entry(settings.learner.name).learner
     options = learner_settings(settings.learner.name)(**settings.learner.options)
-    body = backbone_settings(settings.backbone.name)(**settings.backbone.options)
+    shape = domain.learner_shape(settings, cls)
+    body = backbone_settings(settings.backbone.name)(
+        **{**settings.backbone.options, **shape.pop("backbone_options", {})}
+    )
     return {
         "name": settings.learner.name,
         # All options, not only those that were set: a default that changes later must not change this run.
         "options": {f.name: to_toml_value(getattr(options, f.name)) for f in fields(options)},
         "backbone": settings.backbone.name,
         "backbone_options": {f.name: to_toml_value(getattr(body, f.name)) for f in fields(body)},
-        **domain.learner_shape(settings, cls),
+        **shape,
     }
 
 
@@ -80,7 +83,7 @@ def build_learner(description: Mapping[str, Any], *, seed: int = 0, **changes: A
             way=description["way"],
             train_classes=description["train_classes"],
             kind=kind_of_tasks,
-            objective=_OBJECTIVES[kind_of_tasks](),
+            objective=_OBJECTIVES.get(kind_of_tasks, CrossEntropy)(),
             backbone=kind,
             backbone_options={f.name: getattr(body, f.name) for f in fields(body)},
             **{f.name: getattr(options, f.name) for f in fields(options)},

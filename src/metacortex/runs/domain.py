@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from metacortex.learners.entry import Kind
-from metacortex.settings import DataSettings, FunctionSettings, TaskSettings
+from metacortex.settings import DataSettings, FunctionSettings, TaskSettings, TextSettings
 
 if TYPE_CHECKING:
     from metacortex.settings import RunSettings
@@ -40,7 +41,11 @@ class Domain(Protocol):
         ...
 
     def learner_shape(self, settings: RunSettings, learner: Any) -> dict[str, Any]:
-        """``kind``, ``input_shape``, ``way`` and ``train_classes`` for a class of learners."""
+        """``kind``, ``input_shape``, ``way``, ``train_classes`` and maybe ``backbone_options`` of a learner."""
+        ...
+
+    def keep(self, run: Path) -> None:
+        """Put what evaluation will need, and the settings do not name, into a run folder."""
         ...
 
     def training_tasks(self, settings: RunSettings, learner: Any) -> TaskSource:
@@ -60,8 +65,12 @@ class Domain(Protocol):
         ...
 
 
-def open_domain(settings: TaskSettings) -> Domain:
+def open_domain(settings: TaskSettings, run: Path | None = None) -> Domain:
     """Load what the settings name.
+
+    Args:
+        settings: of the tasks.
+        run: folder of the run that they belong to, which may hold parts of it (subwords).
 
     Raises:
         SettingsError: for an unknown name.
@@ -71,6 +80,10 @@ def open_domain(settings: TaskSettings) -> Domain:
         from metacortex.runs.functions import FunctionDomain
 
         return FunctionDomain(settings)
+    if isinstance(settings, TextSettings):
+        from metacortex.runs.translation import TranslationDomain
+
+        return TranslationDomain(settings, run)
     from metacortex.runs.build import build_dataset
     from metacortex.runs.images import ImageDomain
 

@@ -27,7 +27,16 @@ __all__ = ["RUN_FORMAT", "RunFolder"]
 
 RUN_FORMAT = 1
 _KIND = "metacortex run"
-_OWN_NAMES = ("config.toml", "run.json", "log.jsonl", "checkpoints", "eval", "calibration.json", "curves.png")
+_OWN_NAMES = (
+    "config.toml",
+    "run.json",
+    "log.jsonl",
+    "checkpoints",
+    "eval",
+    "calibration.json",
+    "curves.png",
+    "subwords.model",
+)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metacortex.learners.entry import Kind
@@ -41,6 +42,9 @@ class FunctionDomain:
     def provenance(self) -> Mapping[str, Any]:
         """Where the functions come from."""
         return {"source": "drawn at random"}
+
+    def keep(self, run: Path) -> None:
+        """Nothing: the settings name all of it."""
 
     def learner_shape(self, settings: RunSettings, learner: Any) -> dict[str, Any]:
         """One number in, one number out."""

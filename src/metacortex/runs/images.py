@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,6 +45,9 @@ class ImageDomain:
     def provenance(self) -> Mapping[str, Any]:
         """Where the examples come from."""
         return dict(self.dataset.provenance)
+
+    def keep(self, run: Path) -> None:
+        """Nothing: the settings name all of it."""
 
     def learner_shape(self, settings: RunSettings, learner: Any) -> dict[str, Any]:
         """Shape of one example and the largest number of classes that the learner meets."""

@@ -116,7 +116,7 @@ def train(
     if settings.training.strategy not in strategy_names():
         raise unknown_name("value for training.strategy", settings.training.strategy, strategy_names())
     with limited_threads(settings.training.threads):
-        domain = open_domain(settings.data) if data is None else ImageDomain(data)
+        domain = open_domain(settings.data, None if overwrite else folder.path) if data is None else ImageDomain(data)
         description = None if learner is not None else describe_learner(settings, domain)
         subject = learner if description is None else build_learner(description, seed=settings.training.seed)
         assert subject is not None
@@ -126,6 +126,7 @@ def train(
         info["data"]["source"] = settings.data.name if data is None else None
         with folder.lock():
             _begin(folder, settings, info, overwrite=overwrite)
+            domain.keep(folder.path)
             return _train(folder, settings, subject, tasks, validation, domain, progress)
 
 

@@ -1,0 +1,214 @@
+"""A run's learner told a pair of languages: from sentences to sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metacortex.data.text.corpus import Pair, parse_pairs
+from metacortex.data.text.lines import clean
+from metacortex.data.text.subwords import EOS, PAD, Subwords
+from metacortex.errors import RunError
+from metacortex.evaluation.run import LoadedRun, load_run
+from metacortex.learners.base import State
+from metacortex.learners.translation import Translating
+from metacortex.runs.translation import TranslationDomain
+from metacortex.settings import TextSettings
+from metacortex.task import Examples
+from metacortex.tasks.descriptions import describe, wordings
+
+__all__ = ["Attention", "TextRun", "Translated", "Translator", "encode_pairs", "encode_sentences", "until_end"]
+
+_BATCH = 64
+_LONGEST = 200
+"""Subwords of a sentence that are read; the rest is cut, with a note in the result."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where the network looked while it wrote.
+
+    Attributes:
+        source: subwords of the source, its end included.
+        target: subwords written.
+        weights: ``[target, source]`` shares.
+    """
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Translated:
+    """What became of one sentence.
+
+    Attributes:
+        source: the sentence, cleaned.
+        texts: translations, the best first.
+        scores: log-probability of each (divided by the length penalty, with a beam).
+        cut: whether the sentence was too long and its end was not read.
+        attention: of the best translation, where asked for.
+    """
+
+    source: str
+    texts: tuple[str, ...]
+    scores: tuple[float, ...]
+    cut: bool
+    attention: Attention | None = None
+
+
+class TextRun:
+    """A run of a learner of translation with its corpus and subwords.
+
+    Args:
+        run: the run folder.
+        checkpoint: ``"best"`` or ``"last"``.
+
+    Raises:
+        RunError: if there is no such run, or its learner does not translate.
+        DataError: if its corpus is not there any more.
+    """
+
+    def __init__(self, run: Path | str, *, checkpoint: str | None = None) -> None:
+        self.loaded: LoadedRun = load_run(run, checkpoint=checkpoint)
+        learner, settings = self.loaded.learner, self.loaded.settings.data
+        if not isinstance(learner, Translating) or not isinstance(settings, TextSettings):
+            raise RunError(f"the run in {run} is one of {learner.name}, which does not translate")
+        self.learner, self.settings = learner, settings
+        self.domain = TranslationDomain(settings, self.loaded.folder.path)
+
+    def translator(
+        self, source: str, target: str, *, words: str | None = None, support: Sequence[tuple[str, str]] = ()
+    ) -> Translator:
+        """The learner adapted to a pair of languages.
+
+        Args:
+            source: code or English name of the language to translate from.
+            target: of the one to translate into.
+            words: the description; the plainest training wording when not given, empty for none.
+            support: example pairs of sentences.
+
+        Raises:
+            SettingsError: for a language that the corpus does not have.
+        """
+        languages = self.domain.corpus.languages
+        ((code, other),) = parse_pairs(f"{source}-{target}", languages)
+        if words is None:
+            told = self.settings.description in ("words", "both")
+            words = describe(wordings("plain")[0], languages[code], languages[other]) if told else ""
+        subwords = self.domain.subwords
+        tokens = [*subwords.encode(words), EOS]
+        description = {
+            "tokens": torch.tensor(tokens),
+            "length": torch.tensor(len(tokens)),
+            "source_language": torch.tensor(self.domain.corpus.number(code)),
+            "target_language": torch.tensor(self.domain.corpus.number(other)),
+        }
+        with torch.no_grad():
+            state = self.learner.adapt(encode_pairs(subwords, support), description=description)
+        return Translator(self.learner, state, subwords, (code, other))
+
+
+@dataclass(frozen=True)
+class Translator:
+    """Translates from one language into another.
+
+    Attributes:
+        learner: whose `Translating.translate` is used.
+        state: what adaptation left.
+        subwords: of its vocabulary.
+        pair: codes of the languages.
+    """
+
+    learner: Translating
+    state: State
+    subwords: Subwords
+    pair: Pair
+
+    def translate(
+        self,
+        lines: Sequence[str],
+        *,
+        beam: int = 5,
+        best: int = 1,
+        length_penalty: float = 1.0,
+        attention: bool = False,
+    ) -> list[Translated]:
+        """Translate sentences.
+
+        Args:
+            lines: plain text, a sentence each; control characters and broken bytes are replaced by spaces, an empty
+                line gives an empty translation.
+            beam: hypotheses kept; 1 is greedy.
+            best: translations of each sentence, at most ``beam``.
+            length_penalty: exponent of the length that scores are divided by.
+            attention: whether to say where the network looked.
+
+        Raises:
+            SettingsError: for a beam that cannot be.
+        """
+        cleaned = [clean(line) for line in lines]
+        done: list[Translated] = [Translated("", ("",), (0.0,), False)] * len(lines)
+        tokens = [self.subwords.encode(line) for line in cleaned]
+        order = sorted((i for i, line in enumerate(cleaned) if line), key=lambda i: len(tokens[i]))
+        for first in range(0, len(order), _BATCH):
+            chosen = order[first : first + _BATCH]
+            parts = [tokens[i][:_LONGEST] for i in chosen]
+            source, lengths = encode_sentences(parts)
+            found = self.learner.translate(
+                self.state,
+                source,
+                lengths,
+                beam=beam,
+                best=best,
+                length_penalty=length_penalty,
+                attention=attention,
+            )
+            for row, i in enumerate(chosen):
+                looked = None
+                if attention and found.attention is not None:
+                    looked = self._attention(parts[row], found.tokens[row, 0], found.attention[row, 0])
+                texts = tuple(self.subwords.decode(until_end(t)) for t in found.tokens[row].tolist())
+                scores = tuple(float(s) for s in found.scores[row])
+                done[i] = Translated(cleaned[i], texts, scores, len(tokens[i]) > _LONGEST, looked)
+        return done
+
+    def _attention(self, source: list[int], target: Tensor, weights: Tensor) -> Attention:
+        written = until_end(target.tolist())
+        read = tuple(self.subwords.pieces(source))
+        pieces = (*self.subwords.pieces(written), "</s>")
+        return Attention(read, pieces, weights[: len(pieces), : len(read)])
+
+
+def encode_sentences(sentences: Sequence[Sequence[int]], *, end: bool = False) -> tuple[Tensor, Tensor]:
+    """Subwords as a batch, padded.
+
+    Args:
+        sentences: subwords of each sentence.
+        end: whether each is followed by the end of the sentence (targets are, sources are not).
+
+    Returns:
+        ``[N, L]`` int64 and ``[N]`` their lengths, the ends counted.
+    """
+    rows = [[*s, EOS] if end else list(s) for s in sentences]
+    out = torch.full((len(rows), max([1, *map(len, rows)])), PAD)
+    for row, tokens in enumerate(rows):
+        out[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
+    return out, torch.tensor([len(row) for row in rows], dtype=torch.int64)
+
+
+def encode_pairs(subwords: Subwords, pairs: Sequence[tuple[str, str]]) -> Examples:
+    """Example pairs of sentences as a support set."""
+    sides = [[subwords.encode(clean(pair[side]))[:_LONGEST] for pair in pairs] for side in (0, 1)]
+    source, lengths = encode_sentences(sides[0])
+    return Examples({"source": source, "source_length": lengths}, encode_sentences(sides[1], end=True)[0])
+
+
+def until_end(tokens: list[int]) -> list[int]:
+    """Tokens before the end of the sentence, or before the padding where it was not reached."""
+    return tokens[: tokens.index(EOS)] if EOS in tokens else [t for t in tokens if t != PAD]

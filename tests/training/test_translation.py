@@ -1,0 +1,80 @@
+"""Runs on sentences: the subwords travel with the run, the lowest loss per token is the best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metacortex.evaluation.run import evaluate_run, load_run
+from metacortex.runs.log import read_log
+from metacortex.settings import RunSettings, TextSettings, from_mapping, from_toml, merge, to_toml
+from metacortex.training.run import train
+
+pytest.importorskip("sentencepiece", reason="needs the extra 'translate'")
+
+NUMBERS = {
+    "en": ["one", "two", "three", "four", "five", "six"],
+    "de": ["eins", "zwei", "drei", "vier", "fünf", "sechs"],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Counting in two languages: 36 lines to learn from, 12 and 12 to be judged by."""
+    path = tmp_path_factory.mktemp("text")
+    for language, words in NUMBERS.items():
+        lines = [f"{a} {b} {c}" for a in words for b in words for c in words]
+        for split, first in (("train", 0), ("val", 7), ("test", 11)):
+            (path / f"{split}.{language}").write_text("\n".join(lines[first :: 6 if split == "train" else 18]) + "\n")
+    return path
+
+
+def settings(folder: Path, **training: object) -> RunSettings:
+    return from_mapping(
+        {
+            "learner": {"name": "meta_lstm", "code": 8, "rank": 2},
+            "backbone": {"name": "seq2seq", "embedding": 16, "hidden": 16, "dropout": 0.1},
+            "data": {"name": str(folder), "vocabulary": 300, "queries": 8},
+            "training": {"steps": 4, "tasks": 2, "validate_every": 2, "validation_tasks": 2, **training},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "numbers"
+    train(settings(folder), out, progress=False)
+    return out
+
+
+def test_settings_follow_the_learner(folder: Path) -> None:
+    found = settings(folder)
+    assert isinstance(found.data, TextSettings)
+    assert from_toml(to_toml(found)) == found
+    changed = merge(RunSettings(), {"learner.name": "meta_lstm"})
+    assert isinstance(changed.data, TextSettings)
+    assert (changed.data.name, changed.backbone.name) == ("phrasebook", "seq2seq")
+    assert merge(changed, {"learner.name": "protonet"}) == RunSettings()
+
+
+def test_a_run_keeps_its_subwords_and_is_scored_by_the_token(run: Path) -> None:
+    assert (run / "subwords.model").is_file()
+    scores = {line["step"]: line["val_nll"] for line in read_log(run / "log.jsonl") if "val_nll" in line}
+    assert sorted(scores) == [2, 4]
+    assert scores[4] < scores[2]
+    result = evaluate_run(run, tasks=3)
+    assert result.metric == "nll"
+    assert result.details["description"] == "words"
+    assert load_run(run).learner.body.settings.languages == 2
+
+
+def test_an_interrupted_run_continues_to_the_same_weights(run: Path, folder: Path, tmp_path: Path) -> None:
+    def stop(event: object) -> None:
+        raise KeyboardInterrupt
+
+    assert train(settings(folder), tmp_path / "r", progress=stop).interrupted
+    second = train(None, tmp_path / "r", resume=True, progress=False)
+    whole = train(settings(folder), run, resume=True, progress=False)
+    for name, value in whole.learner.state_dict().items():
+        assert second.learner.state_dict()[name].equal(value)

@@ -1,0 +1,43 @@
+"""A run that has seen a few lines of counting in three languages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metacortex.settings import from_mapping
+from metacortex.training.run import train
+
+pytest.importorskip("sentencepiece", reason="needs the extra 'translate'")
+
+WORDS = {
+    "en": ["one", "two", "three", "four", "five", "six"],
+    "de": ["eins", "zwei", "drei", "vier", "fünf", "sechs"],
+    "fr": ["un", "deux", "trois", "quatre", "cinq", "six"],
+}
+
+
+@pytest.fixture(scope="session")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("counting")
+    for language, words in WORDS.items():
+        lines = [f"{a} {b} {c}" for a in words for b in words for c in words]
+        for split, first in (("train", 0), ("val", 7), ("test", 11)):
+            (path / f"{split}.{language}").write_text("\n".join(lines[first :: 6 if split == "train" else 18]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(counting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "counting"
+    settings = from_mapping(
+        {
+            "learner": {"name": "meta_lstm", "code": 8, "rank": 2},
+            "backbone": {"name": "seq2seq", "embedding": 16, "hidden": 16},
+            "data": {"name": str(counting), "vocabulary": 300, "queries": 8, "description": "both", "shot": 3},
+            "training": {"steps": 6, "tasks": 2, "validate_every": 6, "validation_tasks": 2},
+        }
+    )
+    train(settings, out, progress=False)
+    return out

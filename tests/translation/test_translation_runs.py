@@ -1,0 +1,121 @@
+"""Sentences through a run: one answer per line whatever the line is, whole test sets, false descriptions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from metacortex.cli.main import main
+from metacortex.errors import DataError, RunError, SettingsError
+from metacortex.translation.evaluate import FALSIFICATIONS, evaluate_translation
+from metacortex.translation.examples import read_pairs
+from metacortex.translation.picture import draw_attention
+from metacortex.translation.translator import TextRun, encode_sentences
+
+
+@pytest.fixture(scope="module")
+def text(run: Path) -> TextRun:
+    return TextRun(run)
+
+
+def test_a_line_in_a_line_out(text: TextRun) -> None:
+    lines = ["one two", "", "  \x07 ", "ünïcode 漢字 😀", "six " * 300, "one two"]
+    found = text.translator("en", "German").translate(lines, beam=2)
+    assert len(found) == len(lines)
+    assert (found[1].texts, found[2].texts) == (("",), ("",))
+    assert found[0] == found[5]
+    assert [t.cut for t in found] == [False, False, False, False, True, False]
+
+
+def test_order_and_batch_change_nothing(text: TextRun) -> None:
+    translator = text.translator("en", "fr")
+    lines = ["one", "two three four", "five six"]
+    together = translator.translate(lines, beam=3, best=2)
+    alone = [translator.translate([line], beam=3, best=2)[0] for line in lines]
+    assert [t.texts for t in together] == [t.texts for t in alone]
+    assert all(t.scores[0] >= t.scores[1] for t in together)
+
+
+def test_the_description_counts(text: TextRun) -> None:
+    states = [
+        text.translator("en", "de").state,
+        text.translator("en", "fr").state,
+        text.translator("en", "de", words="into French").state,
+        text.translator("en", "de", support=[("one", "eins"), ("two", "zwei")]).state,
+    ]
+    some = next(iter(states[0]["weights"]))
+    names = [n for n in states[0]["weights"] if not states[0]["weights"][n].equal(states[1]["weights"][n])]
+    assert names, some
+    for other in states[1:]:
+        assert any(not states[0]["weights"][n].equal(other["weights"][n]) for n in names)
+    with pytest.raises(SettingsError, match="did you mean"):
+        text.translator("en", "frr")
+
+
+def test_attention_is_a_distribution_and_a_picture(text: TextRun, tmp_path: Path) -> None:
+    found = text.translator("en", "de").translate(["one two three"], beam=2, attention=True)[0]
+    assert found.attention is not None
+    weights = found.attention.weights
+    assert weights.shape == (len(found.attention.target), len(found.attention.source))
+    torch.testing.assert_close(weights.sum(1), torch.ones(len(weights)))
+    draw_attention(found.attention, tmp_path / "look.png")
+    with Image.open(tmp_path / "look.png") as picture:
+        assert min(picture.size) > 50
+
+
+def test_whole_sets_with_true_and_false_descriptions(run: Path, text: TextRun) -> None:
+    report = evaluate_translation(run, pairs="en-de,fr-en")
+    assert [p.pair for p in report.pairs] == [("en", "de"), ("fr", "en")]
+    assert all(p.scores.sentences == len(p.references) == 12 for p in report.pairs)
+    assert set(report.pairs[0].falsified) == set(FALSIFICATIONS)
+    assert report.path is not None
+    saved = json.loads(report.path.read_text())
+    assert saved["bleu"] == pytest.approx(sum(p.scores.bleu for p in report.pairs) / 2)
+    assert saved["bleu_shuffled_description"] == report.mean("shuffled_description")
+    again = evaluate_translation(run, pairs="en-de", falsify=False, save=False)
+    assert again.pairs[0].translations == report.pairs[0].translations
+    assert again.mean("wrong_description") is None
+
+
+def test_a_learner_of_images_does_not_translate(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run"):
+        TextRun(tmp_path)
+
+
+def test_example_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes(b"one\teins\n\n two \tzwei\r\n" + b"caf\xe9\tKaffee\n")
+    assert [tuple(map(str.strip, pair)) for pair in read_pairs(path)][:2] == [("one", "eins"), ("two", "zwei")]
+    for content, message in ((b"one\teins\nonly one\n", "line 2"), (b"\n\n", "no pair"), (b"a\t\n", "line 1")):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_pairs(path)
+    with pytest.raises(DataError, match="cannot read"):
+        read_pairs(tmp_path / "absent.tsv")
+
+
+def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "look.png"
+    args = ["translate", str(run), "--from", "en", "--to", "fr", "--attention", str(picture)]
+    assert main([*args, "--json", "one two", ""]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["command"], said["pair"], len(said["translations"])) == ("translate", ["en", "fr"], 2)
+    assert picture.is_file()
+    assert main(["translate", str(run), "--from", "en", "--to", "fr", "--best", "2", "--beam", "2", "one"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["evaluate", str(run), "--pairs", "en-fr", "--json", "--quiet"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {"bleu", "chrf", "bleu_shuffled_description", "protocol"} <= set(said)
+    assert main(["translate", str(run), "--from", "en"]) == 2
+    assert "--to" in capsys.readouterr().err
+
+
+def test_sentences_are_padded() -> None:
+    tokens, lengths = encode_sentences([[5, 6], [], [7]], end=True)
+    assert tokens.tolist() == [[5, 6, 2], [2, 0, 0], [7, 2, 0]]
+    assert lengths.tolist() == [3, 1, 2]
+    assert encode_sentences([[]])[0].shape == (1, 1)
