@@ -17,6 +17,7 @@ GRADIENT_OPTIONS: dict[str, dict[str, Any]] = {
     "cavia": {"context_size": 6},
     "imaml": {"inner_lr": 0.1, "inner_steps": 3},
     "proto_maml": {"inner_steps": 2},
+    "lstm_optimizer": {"inner_steps": 2, "hidden": 3, "order": 2},
 }
 """Settings that keep the law tests small."""
 

@@ -14,6 +14,7 @@ from metacortex.learners.gradient.boil import BOIL, BOILSettings
 from metacortex.learners.gradient.cavia import CAVIA, CAVIASettings
 from metacortex.learners.gradient.fomaml import FOMAML, FOMAMLSettings
 from metacortex.learners.gradient.imaml import IMAML, IMAMLSettings
+from metacortex.learners.gradient.lstm_optimizer import LSTMOptimizer, LSTMOptimizerSettings
 from metacortex.learners.gradient.maml import MAML, MAMLSettings
 from metacortex.learners.gradient.maml_pp import MAMLPlusPlus, MAMLPlusPlusSettings
 from metacortex.learners.gradient.meta_curvature import MetaCurvature, MetaCurvatureSettings
@@ -136,6 +137,13 @@ ENTRIES = (
         IMAMLSettings,
         _recipe(IMAML, (0.1, 0.01)),
         "gradient: MAML whose outer gradient does not follow the path of adaptation",
+        kinds=_BOTH,
+    ),
+    Entry(
+        LSTMOptimizer,
+        LSTMOptimizerSettings,
+        _recipe(LSTMOptimizer, (0.1, 0.01)),
+        "gradient: an LSTM that sees gradient, loss and weight makes each update",
         kinds=_BOTH,
     ),
     Entry(
