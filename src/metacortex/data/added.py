@@ -23,9 +23,13 @@ from metacortex.data.locations import cache_dir
 from metacortex.data.omniglot import add_omniglot, find_omniglot
 from metacortex.data.sources import BUILT_IN, added_folder, dataset_names, find_loader, load_dataset
 from metacortex.data.store import ClassStore
+from metacortex.data.text.multi30k import add_multi30k
 from metacortex.errors import DataError, MetacortexError
 
 __all__ = ["add", "check", "describe", "overview"]
+
+_ADDERS = {"multi30k": add_multi30k, "omniglot": add_omniglot}
+"""Sources that know themselves how they are copied."""
 
 _FORMAT = 1
 _MANIFEST, _COLLECTION_MANIFEST = "source.json", "files.json"
@@ -36,9 +40,10 @@ def add(name: str, path: str | Path, *, replace: bool = False) -> Path:
     """Copy data into the cache under a name, every image of it read once.
 
     Args:
-        name: ``"omniglot"``, for a folder with its two archives or their extracted folders; a published
-            collection, e.g. ``"mini_imagenet"``, for a folder in one of its layouts; or a new name, for a folder
-            of class folders (see `metacortex.data.folder.load_folder`).
+        name: ``"omniglot"``, for a folder with its two archives or their extracted folders; ``"multi30k"``, for
+            the folder ``task1`` of its repository; a published collection, e.g. ``"mini_imagenet"``, for a folder in
+            one of its layouts; or a new name, for a folder of class folders (see
+            `metacortex.data.folder.load_folder`).
         path: where the data are now.
         replace: whether data added under the same name before may go.
 
@@ -52,7 +57,7 @@ def add(name: str, path: str | Path, *, replace: bool = False) -> Path:
     source = Path(path).expanduser()
     if not _NAME.fullmatch(name) or name in ("folder", "arrays"):
         raise DataError(f"cannot name data {name!r}: use small letters, digits, '-' and '_', e.g. my-symbols")
-    known = name == "omniglot" or name in COLLECTIONS
+    known = name in _ADDERS or name in COLLECTIONS
     if not known and name in dataset_names() and added_folder(name) is None:
         raise DataError(f"'{name}' is a data source already: choose another name")
     if not source.is_dir():
@@ -62,13 +67,14 @@ def add(name: str, path: str | Path, *, replace: bool = False) -> Path:
     if target.exists() and not replace:
         raise DataError(f"'{name}' was added before ({target}): replace it with replace=True (--replace)")
     with new_folder(target) as temporary:
-        if name == "omniglot":
-            add_omniglot(source, temporary)
+        if name in _ADDERS:
+            _ADDERS[name](source, temporary)
         elif collection is not None:
             add_collection(collection, source, temporary)
         else:
             _copy_classes(source, temporary / "images")
-        _write_manifest(temporary / (_COLLECTION_MANIFEST if collection else _MANIFEST), source)
+        published = collection is not None or name in _ADDERS
+        _write_manifest(temporary / (_COLLECTION_MANIFEST if published else _MANIFEST), source)
         if replace and target.exists():
             discard(target)
     return target
@@ -166,13 +172,12 @@ def _available(name: str) -> bool:
 
 def _manifests(name: str) -> list[Path]:
     """What was written when the data were added, if they were."""
-    if name in COLLECTIONS:
-        if not _available(name):
-            return []
-        place = find_collection(COLLECTIONS[name])[0] / _COLLECTION_MANIFEST
-        return [place] if place.is_file() else []
-    kept = added_folder(name)
-    return [kept / _MANIFEST] if kept else []
+    if name in COLLECTIONS and _available(name):
+        places = [find_collection(COLLECTIONS[name])[0] / _COLLECTION_MANIFEST]
+    else:
+        kept = cache_dir() / "data" / name if name in _ADDERS else added_folder(name)
+        places = [kept / _COLLECTION_MANIFEST, kept / _MANIFEST] if kept else []
+    return [place for place in places if place.is_file()]
 
 
 def _copy_classes(source: Path, target: Path) -> None:

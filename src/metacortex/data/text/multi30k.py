@@ -106,8 +106,9 @@ def find_multi30k() -> Path:
         if _find(place, "train", "en") is not None:
             return place
     raise DataError(
-        "multi30k is not on this machine (looked in " + ", ".join(map(str, places)) + "): get the folder data/task1 of "
-        "https://github.com/multi30k/dataset and run: metacortex data add multi30k --from FOLDER"
+        "multi30k is not on this machine (looked in " + ", ".join(map(str, places)) + "): run: metacortex data fetch "
+        "multi30k; or get the folder data/task1 of https://github.com/multi30k/dataset and run: metacortex data add "
+        "multi30k --from FOLDER"
     )
 
 
