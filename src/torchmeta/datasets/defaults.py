@@ -44,6 +44,10 @@ class TaskDefaults:
         """Whether a data set still has no splitter."""
         return dataset.dataset_transform is None
 
+    def reads_at_once(self, dataset: Any) -> bool:
+        """Whether batches of a prepared data set are one index gather."""
+        return dataset.dataset.reader is not None
+
     def prepared(self, dataset: Any) -> Any:
         """A copy of a data set of tasks with what is missing."""
         made, classes = copy.copy(dataset), dataset.dataset

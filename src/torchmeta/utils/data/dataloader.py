@@ -102,7 +102,7 @@ class BatchMetaDataLoader(MetaDataLoader):
         batch_size: tasks per batch.
         shuffle: random tasks.
         sampler: of indices of tasks.
-        num_workers: processes.
+        num_workers: processes; none are started for tasks that are split by default and read from stores.
         pin_memory: see torch.
         drop_last: see torch.
         timeout: see torch.
@@ -132,6 +132,8 @@ class BatchMetaDataLoader(MetaDataLoader):
         if defaults is not None and defaults.apply_to(dataset):
             dataset = defaults.prepared(dataset)
             num_tasks = num_tasks or defaults.tasks_per_epoch
+            if worker_init_fn is None and defaults.reads_at_once(dataset):
+                num_workers = 0  # a process more would only copy what one index gather has read
         super().__init__(
             dataset,
             batch_size=batch_size,

@@ -1,0 +1,53 @@
+"""MAML on mini-ImageNet by the names of torchmeta.
+
+    python examples/torchmeta/maml.py
+
+The pictures are looked for in the folder "data" (laid out as torchmeta's, as the usual zips, pickles or class folders),
+then where metacortex keeps them: metacortex data add mini_imagenet --from FOLDER. The data set brings no splitter, so
+its tasks are split 1-shot with 15 test examples per class, and an epoch has 400 of them.
+"""
+
+import torch
+from torch import nn
+
+from torchmeta.algos import MAML
+from torchmeta.datasets import MiniImagenet
+from torchmeta.modules import MetaBatchNorm2d, MetaConv2d, MetaLinear, MetaModule, MetaSequential
+from torchmeta.utils.data import BatchMetaDataLoader
+
+torch.manual_seed(0)
+
+
+def block(inputs, outputs):
+    return MetaSequential(
+        MetaConv2d(inputs, outputs, 3, stride=2, padding=1),
+        MetaBatchNorm2d(outputs, track_running_stats=False),
+        nn.ReLU(),
+    )
+
+
+class MyModel(MetaModule):
+    def __init__(self, channels=32, ways=5):
+        super().__init__()
+        self.features = MetaSequential(
+            block(3, channels), block(channels, channels), block(channels, channels), block(channels, channels)
+        )
+        self.classifier = MetaLinear(channels * 6 * 6, ways)
+
+    def forward(self, inputs, params=None):
+        features = self.features(inputs, params=self.get_subdict(params, "features"))
+        return self.classifier(features.flatten(1), params=self.get_subdict(params, "classifier"))
+
+
+dataset = MiniImagenet("data", num_classes_per_task=5, meta_train=True)
+dataloader = BatchMetaDataLoader(dataset, batch_size=4, num_workers=4)
+
+maml = MAML(MyModel(), lr=0.01)
+
+for epoch in range(10):
+    for batch in dataloader:
+        maml.train(batch)
+
+unseen = MiniImagenet("data", num_classes_per_task=5, meta_test=True)
+result = maml.test(BatchMetaDataLoader(unseen, batch_size=4, seed=0), tasks=600)
+print(f"5-way 1-shot, {result['tasks']} tasks: {100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} %")

@@ -1,0 +1,51 @@
+"""The learners of metacortex under one simple face: ``MAML(model, lr=0.01).train(batch)``.
+
+There is a class for every registered learner, under the name of its class in metacortex, those of other packages
+included. torchmeta itself had none.
+
+Example:
+    >>> import torch
+    >>> maml = MAML(torch.nn.Linear(2, 2), lr=0.1)
+    >>> examples = [torch.eye(2).repeat(1, 2, 1), torch.tensor([[0, 1, 0, 1]])]
+    >>> sorted(maml.train({"train": examples, "test": examples}))
+    ['accuracy', 'loss']
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from metacortex.learners.registry import learner_entry, learner_names
+from torchmeta.algos.algorithm import Algorithm
+
+_OPTIONS: dict[str, dict[str, Any]] = {"maml": {"inner_lr": 0.01, "inner_steps": 5, "eval_steps": 10}}
+"""Settings that differ from metacortex's: those of Finn, Abbeel and Levine (2017) for mini-ImageNet."""
+
+
+def _make(name: str) -> type[Algorithm] | None:
+    entry = learner_entry(name)
+    if entry.kinds == ("translation",):
+        return None  # the batches of these are sentences: see torchmeta.modules.MetaLSTM
+    text = f"""{entry.summary[:1].upper()}{entry.summary[1:]}.
+
+    Args:
+        model: the base model; the rest as for `torchmeta.algos.algorithm.Algorithm`.
+        options: see `{entry.settings.__module__}.{entry.settings.__name__}`.
+
+    The learner itself: `{entry.learner.__module__}.{entry.learner.__name__}`.
+    """
+    options = _OPTIONS.get(name, {})
+    body: dict[str, Any] = {"__doc__": text, "__module__": __name__, "entry": entry, "default_options": options}
+    return type(entry.learner.__name__, (Algorithm,), body)
+
+
+_MADE = {made.__name__: made for name in learner_names() if (made := _make(name)) is not None}
+globals().update(_MADE)
+
+__all__ = sorted(["Algorithm", *_MADE], key=lambda name: (not name.isupper(), name))
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> type[Algorithm]:
+        """The class of a learner."""
+        ...
