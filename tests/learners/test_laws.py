@@ -6,12 +6,14 @@ from functools import partial
 
 import pytest
 import torch
+from gradient_cases import APPROXIMATE, GRADIENT_CASES, GRADIENT_OPTIONS
+from model_cases import MODEL_CASES, MODEL_OPTIONS, SEQUENTIAL
 from torch import nn
 
 from metacortex.learners.base import Learner
 from metacortex.learners.gradient.maml import MAML
 from metacortex.learners.metric.protonet import ProtoNet
-from metacortex.learners.registry import learner_names, make_learner
+from metacortex.learners.registry import learner_entry, learner_names, make_learner
 from metacortex.learners.transfer.fine_tuning import FineTuning
 from metacortex.testing import (
     LAWS,
@@ -24,9 +26,14 @@ from metacortex.testing import (
 
 BACKBONES = {"conv4": {"channels": 4, "blocks": 2}, "mlp": {"hidden": (8,)}}
 OPTIONS = {
+    **GRADIENT_OPTIONS,
+    **MODEL_OPTIONS,
     "maml": {"inner_lr": 0.1, "inner_steps": 2},
     "fine_tuning": {"tune_lr": 0.5, "tune_steps": 3},
     "from_scratch": {"tune_lr": 0.5, "tune_steps": 3},
+    "baseline": {"tune_lr": 5.0, "tune_steps": 8},
+    "baseline_pp": {"tune_lr": 0.5, "tune_steps": 3},
+    "linear_probe": {"penalty": 0.01},
 }
 CASES = [
     *[("maml", "conv4", {"norm": norm}) for norm in ("query-batch", "support", "running", "per-step")],
@@ -51,7 +58,15 @@ CASES = [
     ("fine_tuning", "conv4", {}),
     ("fine_tuning", "mlp", {"tune": "head"}),
     ("from_scratch", "mlp", {}),
+    ("baseline", "mlp", {}),
+    ("baseline_pp", "mlp", {}),
+    ("linear_probe", "mlp", {}),
+    ("knn", "mlp", {"neighbours": 2}),
+    ("knn", "conv4", {"distance": "euclid"}),
+    ("simple_shot", "conv4", {}),
     ("nearest_neighbour", "mlp", {}),
+    *GRADIENT_CASES,
+    *MODEL_CASES,
 ]
 
 
@@ -60,7 +75,7 @@ def build(name: str, backbone: str, options: dict) -> Learner:
         name,
         input_shape=(3, 6, 6),
         way=4,  # one more than the tasks have, so that a padding slot can be tried
-        train_classes=5 if name == "fine_tuning" else 0,
+        train_classes=5 if learner_entry(name).learner.trains_on == "batches" else 0,
         backbone=backbone,
         backbone_options=BACKBONES[backbone],
         **{**OPTIONS.get(name, {}), **options},
@@ -78,10 +93,11 @@ PAIRS = [
     for case in CASES
     for law in LAWS
     if not ("norm" in case[2] and law in INDIFFERENT)
-    # First order is an approximation on purpose.
+    # First order is an approximation on purpose, and so are some learners.
     and not (case[2].get("order") == 1 and law == "meta_gradient")
-    # Full-context embeddings read the support set as a sequence.
-    and not (case[2].get("fce") and law == "order")
+    and not ((case[0] in APPROXIMATE or "first_order_until" in case[2]) and law == "meta_gradient")
+    # Full-context embeddings read the support set as a sequence, and so do some learners.
+    and not ((case[2].get("fce") or case[0] in SEQUENTIAL) and law == "order")
 ]
 
 
@@ -95,9 +111,13 @@ def test_every_registered_learner_is_held_to_the_laws() -> None:
 
 
 METRIC = ["matching", "relation", "r2d2", "lr_d2", "metaopt_net"]
+MODEL = ["cnp", "anp", "set_transformer"]
+TRANSFER = ["baseline", "baseline_pp", "linear_probe", "knn", "simple_shot"]
 
 
-@pytest.mark.parametrize("name", ["protonet", "nearest_neighbour", "fine_tuning", "from_scratch", *METRIC])
+@pytest.mark.parametrize(
+    "name", ["protonet", "nearest_neighbour", "fine_tuning", "from_scratch", *METRIC, *TRANSFER, *MODEL]
+)
 def test_serves_any_way_and_shot(name: str) -> None:
     check_any_way(partial(build, name, "mlp", {}), lambda generator, way, shot: blobs(generator, way=way, shot=shot))
 

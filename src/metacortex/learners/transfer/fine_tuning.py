@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import grad
 
-from metacortex.errors import LearnerError, SettingsError
-from metacortex.learners.base import Learner, Outcome, State
+from metacortex.errors import SettingsError
+from metacortex.learners.base import State
 from metacortex.learners.objective import hide_padding
 from metacortex.learners.statistics import pack_statistics, unpack_statistics
+from metacortex.learners.transfer.base import Pretrained
 from metacortex.nn.body import Body
 from metacortex.nn.norm import real_rows
-from metacortex.task import Examples, Task
+from metacortex.task import Examples
 from metacortex.updates.sgd import SGD
 
 __all__ = ["FineTuning", "FineTuningSettings", "FromScratch"]
@@ -45,7 +46,7 @@ class FineTuningSettings:
             raise SettingsError(f"tune must be 'all' or 'head', got '{self.tune}'")
 
 
-class FineTuning(Learner):
+class FineTuning(Pretrained):
     """Train a classifier of all meta-training classes; for a task, fine-tune it with a new head.
 
     φ are the weights of the body and of the pre-training head. The new head starts at zero.
@@ -63,7 +64,6 @@ class FineTuning(Learner):
     """
 
     name: ClassVar[str] = "fine_tuning"
-    trains_on: ClassVar[Literal["episodes", "batches", "nothing"]] = "batches"
 
     def __init__(
         self,
@@ -121,17 +121,6 @@ class FineTuning(Learner):
     def embed(self, state: State, inputs: Any) -> Tensor:
         """Fine-tuned features ``[N, D]``."""
         return self._features(state["weights"], inputs, unpack_statistics(state))
-
-    def loss(self, task: Task) -> Outcome:
-        """While training: cross-entropy over the meta-training classes; else as `Learner.loss`."""
-        if not self.training or task.support.targets.shape[0]:
-            return super().loss(task)
-        if self.pretraining_head is None:
-            raise LearnerError("this learner was made without train_classes, so it has no head to pre-train")
-        with real_rows(task.query.mask):
-            features, seen = self.body(self.body.weights(), task.query.inputs)
-        buffers = {f"body.{k}": v for k, v in self.body.refreshed({0: seen}).items()}
-        return self.outcome(self.pretraining_head(features), task.query, buffers)
 
     def keeps(self) -> set[str]:
         """Only buffers: the fine-tuned weights are in the state."""
