@@ -69,7 +69,7 @@ def load_multi30k(
         >>> try:
         ...     load_multi30k(test="test_2016")
         ... except SettingsError as error:
-        ...     print(str(error)[:58])
+        ...     print(str(error)[:59])
         unknown test set 'test_2016': did you mean 'test_2016_flick
     """
     if test not in TEST_SETS:
