@@ -73,7 +73,7 @@ class DataSettings:
     train_way: int = option(0, "classes per training task; 0: the learner's default", min=0)
     train_shot: int = option(0, "support examples per class in training; 0: the learner's default", min=0)
     train_queries: int = option(0, "query examples per class in training; 0: the learner's default", min=0)
-    size: int = option(28, "side of the images in pixels", min=1, max=1024)
+    size: int = option(0, "side of the images in pixels; 0: the source's own", min=0, max=1024)
     rotations: str = option(
         "",
         "splits whose classes also appear turned by 90, 180 and 270 degrees as classes of their own: "

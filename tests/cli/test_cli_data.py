@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_support import TINY, Command, draw
+from cli_support import TINY, Command, draw, draw_folder
 
 from metacortex.data.collections import catalogue, mini_imagenet
 from metacortex.data.downloads import fetch as fetch_module
@@ -56,10 +56,14 @@ def test_a_collection_from_adding_to_training(mini: Path, tmp_path: Path, comman
 
     tiny = [a for a in TINY if a not in ("--size", "14")]
     run = tmp_path / "run"
-    said = command("train", "protonet", "--data", "mini_imagenet", "--steps", 2, "--size", 84, *tiny, "--out", run)
+    said = command("train", "protonet", "--data", "mini_imagenet", "--steps", 2, *tiny, "--out", run)
     assert said.code == 0, said.err
-    found = command("evaluate", tmp_path / "run", "--tasks", 3, "--json").json
-    assert found["tasks"] == 3
+    assert "size = 84" in (run / "config.toml").read_text()  # the source's own, and that of other data from now on
+    assert command("train", "--resume", "--out", run, "--steps", 3, "--quiet").code == 0
+    shapes = draw_folder(tmp_path / "shapes", range(5), 6)
+    assert "RGB 84x84" in command("evaluate", run, "--tasks", 2, "--json").json["protocol"]["data_protocol"]
+    line = command("evaluate", run, "--data", shapes, "--tasks", 2).line()
+    assert "has (1, 84, 84)" in line
 
 
 def test_fetch(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,15 @@ from metacortex.data.dataset import Dataset
 from metacortex.data.locations import cache_dir
 from metacortex.errors import DataError, unknown_name
 
-__all__ = ["BUILT_IN", "ENTRY_POINTS", "added_folder", "dataset_names", "find_loader", "load_dataset"]
+__all__ = [
+    "BUILT_IN",
+    "ENTRY_POINTS",
+    "added_folder",
+    "dataset_names",
+    "default_size",
+    "find_loader",
+    "load_dataset",
+]
 
 _COLLECTIONS = "metacortex.data.collections"
 
@@ -74,6 +82,21 @@ def load_dataset(name: str, **options: Any) -> Dataset:
         if not open_ended and option not in known:
             raise unknown_name(f"option of data source {name}", option, known)
     return loader(**fixed, **options)
+
+
+def default_size(name: str) -> int:
+    """The side in pixels to which a source brings its images where none is asked for; 0 where it has no images.
+
+    Raises:
+        SettingsError: for an unknown name.
+        DataError: for a path that is no folder.
+
+    Example:
+        >>> default_size("glyphs"), default_size("mini_imagenet"), default_size("letter")
+        (28, 84, 0)
+    """
+    size = inspect.signature(find_loader(name)[0]).parameters.get("size")
+    return size.default if size is not None and isinstance(size.default, int) else 0
 
 
 def find_loader(name: str) -> tuple[Callable[..., Dataset], dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +24,7 @@ __all__ = [
     "build_learner",
     "describe_learner",
     "meta_batch_size",
+    "with_size",
 ]
 
 _OBJECTIVES = {"classification": CrossEntropy, "regression": MeanSquaredError}
@@ -34,12 +35,29 @@ def build_dataset(settings: DataSettings) -> Dataset:
     """Load the data source that the settings name, with its options."""
     from metacortex.data.registry import load_dataset
 
-    options: dict[str, Any] = {"size": settings.size}
+    options: dict[str, Any] = {"size": settings.size} if settings.size else {}
     if settings.protocol:
         options["protocol"] = settings.protocol
     if settings.rotations:
         options["rotations"] = settings.rotations
     return load_dataset(settings.name, **options)
+
+
+def with_size(settings: RunSettings) -> RunSettings:
+    """The settings of a run that begins: where they leave the size of images open, it is the source's own.
+
+    So the size is written down with the run, and other data that it is evaluated on are brought to it.
+
+    Raises:
+        SettingsError: for an unknown data source.
+        DataError: for a path that is no folder.
+    """
+    from metacortex.data.sources import default_size
+
+    data = settings.data
+    if not isinstance(data, DataSettings) or data.size:
+        return settings
+    return replace(settings, data=replace(data, size=default_size(data.name)))
 
 
 def describe_learner(settings: RunSettings, domain: Domain) -> dict[str, Any]:

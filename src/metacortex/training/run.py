@@ -17,7 +17,7 @@ from metacortex.data.dataset import Dataset
 from metacortex.engine.gradient import strategy_names
 from metacortex.errors import DataError, RunError, SettingsError, unknown_name
 from metacortex.evaluation.calibration import calibrate
-from metacortex.runs.build import build_learner, describe_learner, meta_batch_size
+from metacortex.runs.build import build_learner, describe_learner, meta_batch_size, with_size
 from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from metacortex.runs.domain import Domain, open_domain
 from metacortex.runs.files import find_directory
@@ -112,6 +112,8 @@ def train(
         DataError: for data that does not fit them.
     """
     folder = RunFolder(Path(out))
+    if settings is not None and data is None:
+        settings = with_size(settings)
     settings = _settled(settings, folder, resume=resume, overwrite=overwrite)
     if settings.training.strategy not in strategy_names():
         raise unknown_name("value for training.strategy", settings.training.strategy, strategy_names())
