@@ -23,7 +23,7 @@ from metacortex.learners.metric.relation import RelationError, RelationNet
 from metacortex.learners.objective import MeanSquaredError
 from metacortex.learners.registry import make_learner
 from metacortex.task import Examples, Task, stack_tasks
-from metacortex.testing import LAWS, blobs
+from metacortex.testing import LAWS, blobs, check_module_untouched, check_shared_parameters
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -209,6 +209,12 @@ def test_metaopt_net_is_the_machine_of_crammer_and_singer() -> None:
     got = predictions(learner, task)
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-4)
     assert torch.equal(got.argmax(1), task.query.targets)
+
+
+@pytest.mark.parametrize("make", [R2D2, LRD2, MetaOptNet], ids=lambda make: make.name)
+def test_users_modules_with_tied_and_frozen_parameters(make) -> None:
+    check_shared_parameters(make, blobs, outputs=4)
+    check_module_untouched(make, lambda: nn.Sequential(nn.Flatten(), nn.Linear(108, 4), nn.BatchNorm1d(4)), blobs)
 
 
 @pytest.mark.parametrize("make", [LRD2, MetaOptNet, ProtoNet, partial(RelationNet, features=4)])

@@ -13,6 +13,8 @@ Everything is computed in double precision (where the device has it) and returne
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -121,10 +123,7 @@ def support_vectors(
         stray = (g @ b + fixed + nu[:, None] - z) * slots
         excess = b.sum(1) - bound
         gap = (b * z * slots).sum() / count
-
-        def towards(target: Tensor, inverse=inverse, stray=stray, excess=excess, z=z, b=b) -> tuple[Tensor, ...]:
-            return _interior_step(target, inverse, stray, excess, z, b, slots)
-
+        towards = partial(_interior_step, inverse=inverse, stray=stray, excess=excess, z=z, b=b, slots=slots)
         db, dz, _ = towards(-b * z)
         length = _room(b, db, z, dz, slots, 1.0)
         reached = ((b + length * db) * (z + length * dz) * slots).sum() / count
