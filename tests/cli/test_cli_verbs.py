@@ -37,7 +37,7 @@ def test_train_evaluate_resume(shapes: Path, command: Command, tmp_path: Path) -
     found = said.json
     assert set(found) == {
         *("version", "command", "accuracy", "ci95", "tasks", "loss", "protocol", "fingerprint", "learner"),
-        *("checkpoint", "scores", "run", "saved"),
+        *("checkpoint", "scores", "diagnosis", "run", "saved"),
     }
     assert (found["version"], found["command"], found["tasks"], len(found["scores"])) == (1, "evaluate", 12, 12)
     interval = mean_interval(found["scores"])

@@ -11,12 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metacortex.comparison.measure import (
-    adaptation_memory,
-    calibration_error,
-    confidence_and_hits,
-    state_bytes,
-)
+from metacortex.comparison.measure import adaptation_memory, state_bytes
 from metacortex.comparison.plan import Cell, ComparisonPlan
 from metacortex.comparison.plots import draw_comparison
 from metacortex.comparison.run import Comparison, load_comparison, run_comparison
@@ -31,7 +26,7 @@ OWN = {"protonet": {"data.train_way": 5}, "maml": {"training.tasks": 2}}
 
 
 def plan(*learners: str, **changes: object) -> ComparisonPlan:
-    kept = {"data": "digits_like", "queries": 3, "shots": (1, 2), "tasks": 6, "calibration_tasks": 3, "seed": 1}
+    kept = {"data": "digits_like", "queries": 3, "shots": (1, 2), "tasks": 6, "seed": 1}
     budget = {"steps": 2, "minutes": 0.0, "options": OPTIONS, "own": {k: v for k, v in OWN.items() if k in learners}}
     return ComparisonPlan(learners, **{**kept, **budget, **changes})  # type: ignore[arg-type]
 
@@ -145,31 +140,9 @@ def test_bad_plans() -> None:
         plan("protonet", own={"protonet": {"learner.inner_lr": 1}}).settings_of("protonet")
 
 
-def test_calibration_error_of_known_cases() -> None:
-    sure = torch.full((100,), 0.999)
-    assert calibration_error(sure, torch.ones(100, dtype=torch.bool)) == pytest.approx(0.001, abs=1e-6)
-    assert calibration_error(sure, torch.arange(100) % 2 == 0) == pytest.approx(0.499, abs=1e-6)
-    # Two bins whose errors must not cancel.
-    confidence = torch.cat([torch.full((50,), 0.9), torch.full((50,), 0.6)])
-    hits = torch.cat([torch.arange(50) < 30, torch.arange(50) < 45])
-    assert calibration_error(confidence, hits) == pytest.approx(0.3, abs=1e-6)
-
-
 def test_what_is_kept_of_a_task() -> None:
     learner = make_learner("maml", kind="regression", input_shape=(1,), way=1, backbone="mlp")
     tasks = make_functions("sinusoid", shot=5, seed=0, split="test")
     parameters = sum(p.numel() for p in learner.meta_parameters().values())
     assert state_bytes(learner, tasks) == 4 * parameters
     assert adaptation_memory(learner, tasks) >= 4 * parameters
-
-
-def test_confidence_leaves_padding_out(folder: str) -> None:
-    from metacortex.data.sources import load_dataset
-    from metacortex.tasks.episodes import Episodes, EpisodeSpec
-
-    view = load_dataset(folder, size=8).split("test")
-    tasks = Episodes(view, EpisodeSpec(way=(2, 4), shot=1, queries=(1, 3)), seed=0, split="test")
-    learner = make_learner("protonet", input_shape=(1, 8, 8), backbone="mlp")
-    sure, right = confidence_and_hits(learner, tasks, 5)
-    assert len(sure) == len(right) == sum(len(tasks.task(i).query.targets) for i in range(5))
-    assert bool((sure > 0.25 - 1e-6).all())

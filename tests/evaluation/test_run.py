@@ -28,8 +28,10 @@ def test_the_saved_object(run, data):
     assert result.path.parent == run / "eval"
     saved = json.loads(result.path.read_text())
     assert set(saved) == {
-        "version", "accuracy", "ci95", "tasks", "loss", "protocol", "fingerprint", "learner", "checkpoint", "scores"
+        "version", "accuracy", "ci95", "tasks", "loss", "protocol", "fingerprint", "learner", "checkpoint", "scores",
+        "diagnosis",
     }  # fmt: skip
+    assert sum(row["count"] for row in saved["diagnosis"]["reliability"]) == 12 * 9
     assert (saved["version"], saved["tasks"], len(saved["scores"])) == (1, 12, 12)
     assert saved["accuracy"] == pytest.approx(np.mean(saved["scores"]))
     assert 0 < saved["ci95"] < 1

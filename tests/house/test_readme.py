@@ -59,6 +59,11 @@ def shortened(arguments: list[str]) -> list[str]:
     if verb == "train":
         small = ["--set", "training.validation_tasks=3", "--set", "backbone.channels=8", "--train-way", "5", "--quiet"]
         return [*shlex.split(re.sub(r"--(minutes|steps) \d+", "--steps 2", text)), *small]
+    if verb == "reproduce":  # its recipes take minutes; following one has a test of its own
+        return ["reproduce", "--json"]
+    if verb == "compare":
+        small = ["--tasks", "3", "--set", "training.validation_tasks=3", "--set", "backbone.channels=8", "--quiet"]
+        return [*shlex.split(re.sub(r"--minutes \d+", "--steps 2", text)), *small]
     if verb == "evaluate":
         return [*shlex.split(re.sub(r" --tasks \d+", "", text)), "--tasks", "3"]
     return arguments

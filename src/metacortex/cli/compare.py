@@ -21,8 +21,8 @@ _EPILOG = examples(
     ],
     """Every learner gets the same budget of meta-training and the same test tasks. The same command again
     continues a comparison that was interrupted; more --learners are added to it. Written: table.md, table.csv,
-    comparison.json, curves.png, curves.svg, and each learner's run in runs/LEARNER. --set SECTION.KEY=VALUE is for
-    all learners, --set LEARNER.SECTION.KEY=VALUE for one.""",
+    comparison.json, curves.png, curves.svg, report.html, and each learner's run in runs/LEARNER.
+    --set SECTION.KEY=VALUE is for all learners, --set LEARNER.SECTION.KEY=VALUE for one.""",
 )
 
 
@@ -55,6 +55,7 @@ def compare_command(
     from metacortex.comparison.plots import draw_comparison
     from metacortex.comparison.run import run_comparison
     from metacortex.comparison.table import header, rows, score_name, write_tables
+    from metacortex.reports.comparison_report import write_comparison_report
     from metacortex.training.trainer import limited_threads
 
     options, own = _assigned(assignments or [])
@@ -66,7 +67,6 @@ def compare_command(
         queries,
         _names(transfer),
         tasks,
-        min(100, tasks),
         steps,
         0.0 if steps else minutes,
         seed,
@@ -76,7 +76,7 @@ def compare_command(
     )
     with limited_threads(threads):
         comparison = run_comparison(plan, out, _teller(quiet))
-    files = [*write_tables(comparison), *draw_comparison(comparison)]
+    files = [*write_tables(comparison), *draw_comparison(comparison), write_comparison_report(out)]
     if as_json:
         emit("compare", {**comparison.to_json(), "files": [str(path) for path in files]})
         return

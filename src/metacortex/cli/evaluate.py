@@ -62,6 +62,7 @@ def evaluate_command(
 ) -> None:
     """Accuracy with a 95 % interval on fixed test tasks; the score of each task is kept in the run folder."""
     from metacortex.evaluation.run import evaluate_run
+    from metacortex.reports.run_report import write_run_report
     from metacortex.runs.folder import RunFolder
     from metacortex.training.trainer import limited_threads
 
@@ -90,6 +91,7 @@ def evaluate_command(
             checkpoint=checkpoint,
             progress=progress,
         )
+    write_run_report(run)
     saved = None if result.path is None else str(result.path)
     if as_json:
         emit("evaluate", {**result.to_json(), "run": str(run), "saved": saved})

@@ -93,7 +93,9 @@ def train_command(
     rotations: Annotated[
         str | None, _flag("rotations", "Splits with rotated classes, e.g. train,val.", "Tasks", "SPLITS")
     ] = None,
-    size: Annotated[str | None, _flag("size", "Side of the images in pixels.", "Tasks", "N")] = None,
+    size: Annotated[
+        str | None, _flag("size", "Side of the images in pixels; 0: the source's own.", "Tasks", "N")
+    ] = None,
     way: Annotated[str | None, _flag("way", "Classes per task.", "Tasks", "N")] = None,
     shot: Annotated[str | None, _flag("shot", "Support examples per class.", "Tasks", "N")] = None,
     queries: Annotated[str | None, _flag("queries", "Query examples per class.", "Tasks", "N")] = None,
@@ -123,6 +125,10 @@ def train_command(
         flags["learner.name"] = canonical_name(learner)
     settings = _settings(out, config, {**flags, **_assigned(flags, assignments or [])}, resume=resume)
     result = _train(settings, out, resume=resume, overwrite=overwrite, progress=not quiet)
+    if result.finished:
+        from metacortex.reports.run_report import write_run_report
+
+        write_run_report(out)
     _report(result, as_json=as_json)
     if result.interrupted:
         raise typer.Exit(130)

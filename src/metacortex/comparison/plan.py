@@ -42,7 +42,6 @@ class ComparisonPlan:
         queries: query examples per class.
         transfer: data sources to test on without having learned from them.
         tasks: test tasks per cell.
-        calibration_tasks: how many of them are used for the calibration error.
         steps: budget of each learner in meta-steps; 0 for a budget in minutes.
         minutes: budget of each learner in minutes of training.
         seed: of initial weights and training tasks.
@@ -62,7 +61,6 @@ class ComparisonPlan:
     queries: int = 15
     transfer: tuple[str, ...] = ()
     tasks: int = 600
-    calibration_tasks: int = 100
     steps: int = 0
     minutes: float = 5.0
     seed: int = 0

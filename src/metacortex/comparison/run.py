@@ -8,13 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metacortex.comparison.measure import (
-    adaptation_memory,
-    adaptation_seconds,
-    calibration_error,
-    confidence_and_hits,
-    state_bytes,
-)
+from metacortex.comparison.measure import adaptation_memory, adaptation_seconds, state_bytes
 from metacortex.comparison.plan import Cell, ComparisonPlan
 from metacortex.errors import LearnerError, RunError
 from metacortex.evaluation.intervals import Interval
@@ -23,7 +17,6 @@ from metacortex.evaluation.run import evaluate_run, load_run
 from metacortex.learners.base import Learner
 from metacortex.runs.domain import open_domain
 from metacortex.runs.files import write_file
-from metacortex.settings import merge
 from metacortex.training.progress import TrainingEvent
 from metacortex.training.run import train
 
@@ -42,7 +35,6 @@ class Entrant:
     Attributes:
         learner: registry name.
         results: score on the fixed tasks of each cell; a cell that it cannot serve is left out.
-        calibration: expected calibration error of each cell, 0–1; of classification alone.
         train_seconds: time of training.
         steps: meta-steps done.
         parameters: number of meta-parameters.
@@ -55,7 +47,6 @@ class Entrant:
 
     learner: str
     results: dict[Cell, EvaluationResult]
-    calibration: dict[Cell, float]
     train_seconds: float
     steps: int
     parameters: int
@@ -110,7 +101,7 @@ class Comparison:
                     "score": result.mean,
                     "ci95": result.ci95,
                     "tasks": len(result.scores),
-                    "ece": entrant.calibration.get(cell),
+                    "ece": result.diagnosis.get("ece"),
                     "difference": None if difference is None else difference.mean,
                     "difference_ci95": None if difference is None else difference.half,
                     "protocol": result.protocol,
@@ -213,7 +204,6 @@ def _enter(learner: str, plan: ComparisonPlan, folder: Path, tell: Tell) -> Entr
 
 def _measure(learner: Learner, run: Path, plan: ComparisonPlan, tell: Tell, seconds: float, steps: int) -> Entrant:
     results: dict[Cell, EvaluationResult] = {}
-    calibration: dict[Cell, float] = {}
     refused: dict[Cell, str] = {}
     loaded = load_run(run)
     for number, cell in enumerate(plan.cells):
@@ -222,17 +212,11 @@ def _measure(learner: Learner, run: Path, plan: ComparisonPlan, tell: Tell, seco
             results[cell] = evaluate_run(run, cell.data, shot=cell.shot, tasks=plan.tasks)
         except LearnerError as error:
             refused[cell] = str(error)
-            continue
-        data = merge(loaded.settings, _changes(cell, plan)).data
-        if results[cell].metric == "accuracy":
-            tasks = open_domain(data).tasks("test", data)
-            calibration[cell] = calibration_error(*confidence_and_hits(learner, tasks, plan.calibration_tasks))
     data = loaded.settings.data
     tasks = open_domain(data).tasks("test", data)
     return Entrant(
         learner.name,
         results,
-        calibration,
         seconds,
         steps,
         sum(p.numel() for p in learner.meta_parameters().values()),
@@ -244,17 +228,9 @@ def _measure(learner: Learner, run: Path, plan: ComparisonPlan, tell: Tell, seco
     )
 
 
-def _changes(cell: Cell, plan: ComparisonPlan) -> dict[str, Any]:
-    changes: dict[str, Any] = {"data.shot": cell.shot}
-    if cell.data != plan.data and not plan.functions:
-        changes |= {"data.name": cell.data, "data.protocol": "", "data.rotations": ""}
-    return changes
-
-
 def _to_json(entrant: Entrant) -> dict[str, Any]:
     cells = [
-        {"data": cell.data, "shot": cell.shot, "result": str(result.path), "ece": entrant.calibration.get(cell)}
-        for cell, result in entrant.results.items()
+        {"data": cell.data, "shot": cell.shot, "result": str(result.path)} for cell, result in entrant.results.items()
     ]
     refused = [{"data": cell.data, "shot": cell.shot, "why": why} for cell, why in entrant.refused.items()]
     plain = ("learner", "train_seconds", "steps", "parameters", "adapt_seconds", "adapt_bytes", "state_bytes", "norm")
@@ -273,10 +249,8 @@ def _read(path: Path) -> Entrant:
             raise RunError(f"{path} was written by a newer metacortex: update metacortex")
         cells, refused = content.pop("cells"), content.pop("refused")
         results = {Cell(c["data"], c["shot"]): load_result(c["result"]) for c in cells}
-        calibration = {Cell(c["data"], c["shot"]): float(c["ece"]) for c in cells if c["ece"] is not None}
         return Entrant(
             results=results,
-            calibration=calibration,
             refused={Cell(c["data"], c["shot"]): c["why"] for c in refused},
             **content,
         )

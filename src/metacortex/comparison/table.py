@@ -43,7 +43,8 @@ def _row(comparison: Comparison, entrant: Entrant) -> list[str]:
         difference = comparison.advantage(entrant.learner, cell)
         star = "*" if difference is not None and difference.excludes_zero else ""
         texts.append(f"{result.figure.removesuffix(' %')}{star}")
-    ece = entrant.calibration.get(comparison.plan.cells[0])
+    first = entrant.results.get(comparison.plan.cells[0])
+    ece = None if first is None else first.diagnosis.get("ece")
     return [
         entrant.learner,
         *texts,

@@ -12,7 +12,8 @@ from metacortex.evaluation.results import EvaluationResult
 from metacortex.nn.mode import evaluating
 
 if TYPE_CHECKING:
-    from metacortex.learners.base import Learner
+    from metacortex.learners.base import Learner, Outcome
+    from metacortex.task import Task
     from metacortex.tasks.source import TaskSource
 
 __all__ = ["evaluate"]
@@ -26,6 +27,7 @@ def evaluate(
     batch: int = 8,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    observe: Callable[[Task, Outcome], None] | None = None,
 ) -> EvaluationResult:
     """Score a learner on the tasks ``0 .. tasks-1`` of a source.
 
@@ -39,6 +41,7 @@ def evaluate(
         batch: tasks handed to the engine at once; no result depends on it beyond rounding.
         seed: of the randomness that a learner may use to adapt.
         progress: called with (tasks done, tasks) after each batch.
+        observe: called with each batch of tasks and what came of it.
 
     Returns:
         An `EvaluationResult` with one score per task: the metric by which the learner's objective
@@ -58,7 +61,10 @@ def evaluate(
         for first in range(0, tasks, batch):
             torch.manual_seed(seed + first)
             count = min(batch, tasks - first)
-            outcome = evaluate_tasks(learner, episodes.batch(range(first, first + count)))
+            drawn = episodes.batch(range(first, first + count))
+            outcome = evaluate_tasks(learner, drawn)
+            if observe is not None:
+                observe(drawn, outcome)
             for name, values in (*outcome.metrics.items(), ("loss", outcome.loss)):
                 found.setdefault(name, []).append(values.double().cpu())
             if progress is not None:

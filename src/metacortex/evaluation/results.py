@@ -15,7 +15,10 @@ A saved result is one JSON object, version 1:
 
 Regression is scored by another metric: the object then says ``"metric": "mse"`` and
 ``"higher_is_better": false``, and ``"mse"`` stands in the place of ``"accuracy"``. Where a learner's
-objective has further metrics, ``"metrics"`` holds the mean of each, e.g. ``{"nll": 0.21}``.
+objective has further metrics, ``"metrics"`` holds the mean of each, e.g. ``{"nll": 0.21}``. The
+evaluation of a run also has a ``"diagnosis"`` of classification: ``"ece"`` (expected calibration
+error, 0 to 1), ``"reliability"`` (answers by how sure they were) and ``"confusions"`` (what was most
+often taken for what).
 
 Keys may be added; the meaning of these does not change within a version.
 """
@@ -54,6 +57,7 @@ class EvaluationResult:
         metric: what the scores are: the name of the objective's score.
         higher_is_better: whether a larger score is a better one.
         metrics: means of the objective's other metrics.
+        diagnosis: see `metacortex.evaluation.diagnosis.Diagnosis.to_json`; empty where none was made.
     """
 
     scores: tuple[float, ...]
@@ -69,6 +73,7 @@ class EvaluationResult:
     metric: str = "accuracy"
     higher_is_better: bool = True
     metrics: Mapping[str, float] = field(default_factory=dict)
+    diagnosis: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -134,6 +139,8 @@ class EvaluationResult:
             content |= {"metric": self.metric, "higher_is_better": self.higher_is_better}
         if self.metrics:
             content["metrics"] = dict(self.metrics)
+        if self.diagnosis:
+            content["diagnosis"] = dict(self.diagnosis)
         return content
 
     def __str__(self) -> str:
@@ -172,6 +179,7 @@ def load_result(path: Path | str) -> EvaluationResult:
             metric,
             bool(content.get("higher_is_better", True)),
             {name: float(value) for name, value in content.get("metrics", {}).items()},
+            dict(content.get("diagnosis", {})),
         )
     except OSError as error:
         raise RunError(f"cannot read the result {path}: {error.strerror or error}") from error

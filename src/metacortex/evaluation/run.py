@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from metacortex.data.dataset import Dataset
 from metacortex.errors import RunError
 from metacortex.evaluation.calibration import Calibration
+from metacortex.evaluation.diagnosis import Diagnosis
 from metacortex.evaluation.evaluate import evaluate
 from metacortex.evaluation.results import EvaluationResult
 from metacortex.runs.build import build_learner
@@ -155,7 +156,9 @@ def evaluate_run(
     sizes = {"data.way": way, "data.shot": shot, "data.queries": queries, "data.seed": seed}
     settings, domain = _where(loaded, data, protocol, sizes)
     _same_shape(loaded, domain)
-    result = evaluate(loaded.learner, domain.tasks(split, settings.data), tasks, progress=progress)
+    diagnosis = Diagnosis()
+    drawn = domain.tasks(split, settings.data)
+    result = evaluate(loaded.learner, drawn, tasks, progress=progress, observe=diagnosis.observe)
     steps = getattr(loaded.learner, "eval_steps", None)
     result = replace(
         result,
@@ -166,6 +169,7 @@ def evaluate_run(
         details={**domain.details(split, settings.data), "norm": loaded.norm, "inner_steps": steps},
         learner=loaded.learner.name,
         checkpoint=loaded.checkpoint,
+        diagnosis=diagnosis.to_json(),
     )
     return _saved(loaded.folder, result) if save else result
 

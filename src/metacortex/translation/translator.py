@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from metacortex.data.text.corpus import Pair, parse_pairs
 from metacortex.data.text.lines import clean
 from metacortex.data.text.subwords import EOS, PAD, Subwords
-from metacortex.errors import RunError
+from metacortex.errors import RunError, unknown_name
 from metacortex.evaluation.run import LoadedRun, load_run
 from metacortex.learners.base import State
 from metacortex.learners.translation import Translating
@@ -21,7 +21,16 @@ from metacortex.settings import TextSettings
 from metacortex.task import Examples
 from metacortex.tasks.descriptions import describe, wordings
 
-__all__ = ["Attention", "TextRun", "Translated", "Translator", "encode_pairs", "encode_sentences", "until_end"]
+__all__ = [
+    "Attention",
+    "TextRun",
+    "Translated",
+    "Translator",
+    "encode_pairs",
+    "encode_sentences",
+    "find_language",
+    "until_end",
+]
 
 _BATCH = 64
 _LONGEST = 200
@@ -97,7 +106,8 @@ class TextRun:
             SettingsError: for a language that the corpus does not have.
         """
         languages = self.domain.corpus.languages
-        ((code, other),) = parse_pairs(f"{source}-{target}", languages)
+        code, other = (find_language(name, languages) for name in (source, target))
+        ((code, other),) = parse_pairs([(code, other)], languages)
         if words is None:
             told = self.settings.description in ("words", "both")
             words = describe(wordings("plain")[0], languages[code], languages[other]) if told else ""
@@ -173,7 +183,9 @@ class Translator:
                 looked = None
                 if attention and found.attention is not None:
                     looked = self._attention(parts[row], found.tokens[row, 0], found.attention[row, 0])
-                texts = tuple(self.subwords.decode(until_end(t)) for t in found.tokens[row].tolist())
+                # Networks that do not find the end stop here, wherever their neighbours in the batch stop.
+                longest = 2 * len(parts[row]) + 10
+                texts = tuple(self.subwords.decode(until_end(t)[:longest]) for t in found.tokens[row].tolist())
                 scores = tuple(float(s) for s in found.scores[row])
                 done[i] = Translated(cleaned[i], texts, scores, len(tokens[i]) > _LONGEST, looked)
         return done
@@ -181,8 +193,29 @@ class Translator:
     def _attention(self, source: list[int], target: Tensor, weights: Tensor) -> Attention:
         written = until_end(target.tolist())
         read = tuple(self.subwords.pieces(source))
-        pieces = (*self.subwords.pieces(written), "</s>")
+        pieces = (*self.subwords.pieces(written), *(["</s>"] if EOS in target.tolist() else []))
         return Attention(read, pieces, weights[: len(pieces), : len(read)])
+
+
+def find_language(name: str, languages: Mapping[str, str]) -> str:
+    """The code of a language.
+
+    Args:
+        name: its code or English name, in any capitals.
+        languages: code -> English name.
+
+    Raises:
+        SettingsError: for one that is not there, naming the nearest.
+
+    Example:
+        >>> find_language("french", {"en": "English", "fr": "French"})
+        'fr'
+    """
+    wanted = name.strip().lower()
+    for code, english in languages.items():
+        if wanted in (code.lower(), english.lower()):
+            return code
+    raise unknown_name("language", name, [*languages, *languages.values()])
 
 
 def encode_sentences(sentences: Sequence[Sequence[int]], *, end: bool = False) -> tuple[Tensor, Tensor]:

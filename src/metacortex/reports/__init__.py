@@ -1,0 +1,1 @@
+"""Results as pages: one file that holds everything, readable without a network."""

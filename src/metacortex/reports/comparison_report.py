@@ -1,0 +1,64 @@
+"""The report of a comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from metacortex.comparison.run import Comparison, load_comparison
+from metacortex.comparison.table import header, rows, score_name
+from metacortex.reports.page import Page, Picture, Section, Table, write_page
+from metacortex.reports.run_report import REPORT_FILE
+
+__all__ = ["comparison_page", "write_comparison_report"]
+
+
+def write_comparison_report(folder: Path | str) -> Path:
+    """Write ``report.html`` into the folder of a finished comparison.
+
+    Raises:
+        RunError: if there is none, or the page cannot be written.
+    """
+    comparison = load_comparison(folder)
+    return write_page(comparison_page(comparison), comparison.path / REPORT_FILE)
+
+
+def comparison_page(comparison: Comparison) -> Page:
+    """A comparison as a page."""
+    plan = comparison.plan
+    budget = f"{plan.steps} steps" if plan.steps else f"{plan.minutes:g} minutes"
+    differences = []
+    for entrant in comparison.entrants:
+        for cell in plan.cells:
+            gap = comparison.advantage(entrant.learner, cell)
+            if gap is None or entrant.learner == plan.yardstick:
+                continue
+            factor = 1 if plan.functions else 100
+            verdict = "better" if (gap.mean > 0) != plan.functions else "worse"
+            differences.append(
+                [
+                    entrant.learner,
+                    str(cell),
+                    f"{factor * gap.mean:+.2f} ± {factor * gap.half:.2f}",
+                    verdict if gap.excludes_zero else "no clear difference",
+                ]
+            )
+    curves = comparison.path / "curves.png"
+    pictures = [Picture(curves.read_bytes(), "Score against the number of examples.")] if curves.is_file() else []
+    refused = [[e.learner, str(cell), why] for e in comparison.entrants for cell, why in e.refused.items()]
+    sections = [
+        Section(
+            "Scores",
+            tables=[Table(header(comparison), rows(comparison), f"{score_name(comparison)} ± 95 % interval")],
+            note=f"A star: the paired difference to {plan.yardstick} on the same tasks excludes 0.",
+        ),
+        Section("Examples needed", pictures=pictures),
+        Section(
+            f"Beside {plan.yardstick}, task by task",
+            tables=[Table(["learner", "tasks", "mean difference", ""], differences)],
+        ),
+        *([Section("Not served", tables=[Table(["learner", "tasks", "why"], refused)])] if refused else []),
+        Section("Plan", code=json.dumps(plan.to_json(), indent=1)),
+    ]
+    lead = f"Each was trained for {budget} on {plan.data} and tested on the same {plan.tasks} tasks per column."
+    return Page(f"{len(comparison.entrants)} learners on {plan.data}", lead, sections)

@@ -1,0 +1,110 @@
+"""A page of tables and pictures as one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+
+from metacortex import __version__
+from metacortex.errors import RunError
+from metacortex.runs.files import write_file
+
+__all__ = ["Page", "Picture", "Section", "Table", "write_page"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows and columns.
+
+    Attributes:
+        columns: their names.
+        rows: as many texts in each as there are columns.
+        caption: what the table shows.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG and what it shows, also for those who do not see it.
+
+    Attributes:
+        png: its bytes.
+        caption: in words.
+    """
+
+    png: bytes
+    caption: str
+
+    @property
+    def base64(self) -> str:
+        """The bytes as text for a data URI."""
+        return base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        title: its heading.
+        text: a paragraph at its beginning.
+        tables: tables.
+        pictures: pictures.
+        code: text in a fixed-width font.
+        note: a remark at its end.
+    """
+
+    title: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    code: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page.
+
+    Attributes:
+        title: its heading.
+        lead: a sentence below it.
+        sections: its parts.
+    """
+
+    title: str
+    lead: str
+    sections: Sequence[Section]
+
+    @property
+    def footer(self) -> str:
+        """Who wrote it."""
+        return f"written by metacortex {__version__}"
+
+    def to_html(self) -> str:
+        """The whole page; every text is escaped, nothing is loaded from elsewhere."""
+        template = files("metacortex.reports").joinpath("page.html").read_text(encoding="utf-8")
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+        return environment.from_string(template).render(page=self)
+
+
+def write_page(page: Page, path: Path) -> Path:
+    """Write a page atomically.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    try:
+        write_file(path, page.to_html())
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    return path

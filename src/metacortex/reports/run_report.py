@@ -1,0 +1,165 @@
+"""The report of a run: what it learned from, how it went, what it reached, what it gets wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from metacortex.errors import DataError, MetacortexError
+from metacortex.evaluation.results import EvaluationResult, load_result
+from metacortex.evaluation.run import LoadedRun, load_run
+from metacortex.reports.page import Page, Picture, Section, Table, write_page
+from metacortex.reports.pictures import draw_functions, draw_reliability, draw_tasks
+from metacortex.runs.domain import open_domain
+from metacortex.runs.folder import RunFolder
+from metacortex.runs.log import read_log
+
+__all__ = ["REPORT_FILE", "run_page", "write_run_report"]
+
+REPORT_FILE = "report.html"
+
+
+def write_run_report(run: Path | str) -> Path:
+    """Write ``report.html`` into a run folder.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        RunError: if the run cannot be read, or the page not be written.
+    """
+    folder = RunFolder.open(run)
+    return write_page(run_page(folder.path), folder.path / REPORT_FILE)
+
+
+def run_page(run: Path | str) -> Page:
+    """The report of a run as a page.
+
+    Raises:
+        RunError: if the run cannot be read.
+    """
+    folder = RunFolder.open(run)
+    info = folder.info()
+    results = _results(folder)
+    name = info["learner"]["name"]
+    sections = [
+        _measured(results),
+        _training(folder),
+        *_diagnoses(results),
+        *_examples(folder, info),
+        _protocol(info),
+        Section("Settings", code=folder.config_path.read_text(encoding="utf-8")),
+    ]
+    data = info["data"]["name"]
+    lead = f"Trained on {data}, tasks: {info['protocol'].get('train') or 'none'}."
+    return Page(f"{name} on {data}", lead, [section for section in sections if section is not None])
+
+
+def _results(folder: RunFolder) -> list[EvaluationResult]:
+    found = []
+    for path in sorted((folder.path / "eval").glob("*.json")):
+        try:
+            found.append(load_result(path))
+        except MetacortexError:
+            continue  # of another kind, e.g. whole test sets of a translator
+    return found
+
+
+def _measured(results: list[EvaluationResult]) -> Section | None:
+    if not results:
+        return Section("Results", text="Nothing was measured yet: metacortex evaluate measures a run on test tasks.")
+    rows = [
+        [result.metric, result.figure, str(len(result.scores)), _ece(result), result.protocol] for result in results
+    ]
+    columns = ["score", "mean ± 95 % interval", "tasks", "calibration error", "protocol"]
+    return Section("Results", tables=[Table(columns, rows)])
+
+
+def _ece(result: EvaluationResult) -> str:
+    return f"{100 * result.diagnosis['ece']:.1f} %" if result.diagnosis else "-"
+
+
+def _training(folder: RunFolder) -> Section | None:
+    lines = read_log(folder.log_path)
+    if not lines:
+        return None
+    last = lines[-1]
+    text = f"{last['step']} steps in {last.get('seconds', 0) / 60:.1f} minutes; last loss {last.get('loss', 0):.4f}."
+    pictures = []
+    if folder.curves_path.is_file():
+        pictures = [Picture(folder.curves_path.read_bytes(), "Training loss and validation score over the steps.")]
+    return Section("Training", text=text, pictures=pictures)
+
+
+def _diagnoses(results: list[EvaluationResult]) -> list[Section]:
+    found = [result for result in results if result.diagnosis]
+    if not found:
+        return []
+    result = max(found, key=lambda r: len(r.scores))
+    where = f"{result.details.get('data')}, {result.details.get('way')}-way {result.details.get('shot')}-shot"
+    picture = Picture(
+        draw_reliability(result.diagnosis["reliability"]),
+        f"How often answers were right, by the probability that the learner gave them ({where}); on the dashed line "
+        "probabilities mean what they say.",
+    )
+    confusions = [[c["shown"], c["taken_for"], f"{c['count']} of {c['of']}"] for c in result.diagnosis["confusions"]]
+    tables = [Table(["shown", "taken for", "how often"], confusions)] if confusions else []
+    note = "How often a query of the one class was taken for the other, of all queries of the class in any task."
+    return [
+        Section("How sure, and how right", pictures=[picture]),
+        Section("What is taken for what", tables=tables, note=note)
+        if tables
+        else Section("What is taken for what", text="No query was taken for another class."),
+    ]
+
+
+def _examples(folder: RunFolder, info: dict[str, Any]) -> list[Section]:
+    """A few test tasks, where the run's data is still there to draw them from."""
+    try:
+        loaded = load_run(folder.path)
+        domain = open_domain(loaded.settings.data, folder.path)
+        if domain.fingerprint != info["data"]["fingerprint"] or "test" not in domain.splits:
+            return []
+        return _drawn(loaded, domain)
+    except MetacortexError:
+        return []
+
+
+def _drawn(loaded: LoadedRun, domain: Any) -> list[Section]:
+    tasks = domain.tasks("test", loaded.settings.data)
+    if domain.kind == "regression":
+        picture = Picture(draw_functions(loaded.learner, tasks, (0, 1, 2)), "Three test functions, fitted.")
+    elif domain.kind == "classification" and len(domain.input_shape) == 3:
+        try:
+            picture = Picture(draw_tasks(loaded.learner, tasks, (0, 1, 2)), _TASKS)
+        except DataError:
+            return []  # too few classes for a task
+    else:
+        return []
+    return [Section("Test tasks", pictures=[picture])]
+
+
+_TASKS = (
+    "Three test tasks: above, an example of each class as the learner was shown it; below, queries with its answers "
+    "(green: right; red: wrong, with what it is)."
+)
+
+
+def _protocol(info: dict[str, Any]) -> Section:
+    protocol, machine = info["protocol"], info.get("machine", {})
+    rows = [
+        ["data", str(protocol.get("data"))],
+        ["training tasks", str(protocol.get("train"))],
+        ["validation tasks", str(protocol.get("val"))],
+        ["norm policy", str(info.get("norm"))],
+        ["engine", str(info.get("strategy"))],
+        ["sum of the data", str(info["data"]["fingerprint"])[:16]],
+        ["versions", ", ".join(f"{name} {version}" for name, version in info["versions"].items())],
+        ["machine", f"{machine.get('system', '-')}, {machine.get('threads', '-')} threads"],
+        ["started", str(info.get("started"))],
+        ["command", " ".join(info.get("command") or [])],
+    ]
+    return Section("Protocol", tables=[Table(["", ""], rows)])
