@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from metacortex.data.arrays import from_arrays
     from metacortex.data.registry import load_dataset
     from metacortex.engine.gradient import meta_gradient
+    from metacortex.estimators.classifier import FewShotClassifier
+    from metacortex.estimators.regressor import FewShotRegressor
     from metacortex.evaluation.evaluate import evaluate
     from metacortex.learners.base import Learner, Predictor
     from metacortex.learners.gradient.maml import MAML
@@ -28,6 +30,8 @@ __all__ = [
     "EpisodeSpec",
     "Episodes",
     "Examples",
+    "FewShotClassifier",
+    "FewShotRegressor",
     "FineTuning",
     "Learner",
     "NearestNeighbour",
@@ -48,6 +52,8 @@ _HOMES = {
     "data.arrays": ("from_arrays",),
     "data.registry": ("load_dataset",),
     "engine.gradient": ("meta_gradient",),
+    "estimators.classifier": ("FewShotClassifier",),
+    "estimators.regressor": ("FewShotRegressor",),
     "evaluation.evaluate": ("evaluate",),
     "learners.base": ("Learner", "Predictor"),
     "learners.gradient.maml": ("MAML",),

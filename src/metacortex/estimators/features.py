@@ -1,0 +1,174 @@
+"""Feature vectors of tables, texts and images, for the heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metacortex.errors import DataError, LearnerError
+from metacortex.learners.base import Learner
+from metacortex.nn.mode import evaluating
+
+__all__ = ["Features", "NetFeatures", "TableFeatures", "encode_texts", "frozen_features", "net_channels"]
+
+Array = NDArray[np.float64]
+_BATCH = 256
+"""Images embedded at once: bounds memory, changes no answer."""
+_SHIFTS = tuple((dy, dx) for dy in (0, 1, -1) for dx in (0, 1, -1))
+"""Views of a support image: as it is, and moved by a pixel."""
+_TEXT_FEATURES = 4096
+_COLOUR_SHARE = 0.5
+
+
+class Features(Protocol):
+    """Maps prepared inputs to feature vectors."""
+
+    def __call__(self, inputs: np.ndarray) -> Array:
+        """``[N, D]``."""
+        ...
+
+    def views(self, inputs: np.ndarray) -> Array:
+        """``[V, N, D]``: each example seen in several ways, the first as it is."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TableFeatures:
+    """Columns with mean 0 and variance 1 over the support set; constant columns count for nothing.
+
+    Attributes:
+        mean, scale: ``[D]``.
+    """
+
+    mean: Array
+    scale: Array
+
+    @staticmethod
+    def learn(inputs: np.ndarray) -> TableFeatures:
+        """Means and deviations of ``[N, D]``."""
+        deviation = inputs.std(0)
+        constant = deviation <= 1e-12 * np.maximum(np.abs(inputs).max(0), 1e-300)
+        return TableFeatures(inputs.mean(0), np.where(constant, 1.0, deviation))
+
+    def __call__(self, inputs: np.ndarray) -> Array:
+        """``[N, D]``."""
+        return (inputs - self.mean) / self.scale
+
+    def views(self, inputs: np.ndarray) -> Array:
+        """``[1, N, D]``."""
+        return self(inputs)[None]
+
+
+@dataclass(frozen=True, eq=False)
+class NetFeatures:
+    """What a trained network sees in an image, and its colours where the reader gives them.
+
+    Attributes:
+        learner: whose body is used; it stays as it is.
+        unit: root mean square length of the network's features over the support set.
+        colour_unit: the same of the colours; 0 where there are none.
+    """
+
+    learner: Learner
+    unit: float = 1.0
+    colour_unit: float = 0.0
+
+    @staticmethod
+    def learn(learner: Learner, inputs: np.ndarray) -> NetFeatures:
+        """Units from the support images ``[N, C, H, W]`` uint8."""
+        plain = NetFeatures(learner)
+        features, colours = plain._raw(inputs)
+        spread = float(np.sqrt((np.ptp(colours, axis=0) ** 2).sum())) if colours.size else 0.0
+        return NetFeatures(learner, _rms(features), _rms(colours - colours.mean(0)) if spread > 0 else 0.0)
+
+    def __call__(self, inputs: np.ndarray) -> Array:
+        """``[N, D]``."""
+        features, colours = self._raw(inputs)
+        if not self.colour_unit:
+            return features / self.unit
+        return np.concatenate([features / self.unit, _COLOUR_SHARE * colours / self.colour_unit], 1)
+
+    def views(self, inputs: np.ndarray) -> Array:
+        """``[9, N, D]``: moved by a pixel in eight directions, what leaves on one side comes in on the other;
+        ``[1, N, D]`` of inputs that are no images.
+        """
+        if inputs.dtype != np.uint8:
+            return self(inputs)[None]
+        return np.stack([self(np.roll(inputs, shift, (2, 3))) for shift in _SHIFTS])
+
+    def _raw(self, inputs: np.ndarray) -> tuple[Array, Array]:
+        if inputs.dtype != np.uint8:
+            return frozen_features(self.learner, inputs), np.zeros((len(inputs), 0))
+        channels = net_channels(inputs.shape[1])
+        features = frozen_features(self.learner, inputs[:, :channels])
+        return features, inputs[:, channels:].reshape(len(inputs), -1) / 255.0
+
+
+def _rms(rows: Array) -> float:
+    return max(float(np.sqrt((rows * rows).sum(1).mean())), 1e-12)
+
+
+def net_channels(channels: int) -> int:
+    """Those of a prepared image that are the network's: a reader adds three colours to its one or three."""
+    return channels - 3 if channels > 3 else channels
+
+
+def frozen_features(learner: Learner, inputs: np.ndarray) -> Array:
+    """Features ``[N, D]`` of a learner's body, un-adapted and in evaluation mode.
+
+    Args:
+        learner: with a `metacortex.nn.body.Body` as ``body``.
+        inputs: ``[N, C, H, W]`` uint8, or ``[N, ...]`` float32.
+
+    Raises:
+        LearnerError: if the learner has no body, or one whose batch norm needs other images beside.
+    """
+    body: Any = getattr(learner, "body", None)
+    if body is None or body.norm not in ("running", "per-step"):
+        raise LearnerError(
+            f"heads need a learner with a backbone of its own and norm 'running'; '{learner.name}' has "
+            f"{'none' if body is None else 'norm ' + repr(body.norm)}: use head='auto', the learner's own way to adapt"
+        )
+    parts = []
+    with evaluating(learner), torch.no_grad():
+        for start in range(0, len(inputs), _BATCH):
+            part = torch.from_numpy(np.ascontiguousarray(inputs[start : start + _BATCH])).to(torch.float32)
+            part = part / 255.0 if inputs.dtype == np.uint8 else part
+            parts.append(body(body.weights(), part, body.given(0))[0].double().numpy())
+    return np.concatenate(parts)
+
+
+def encode_texts(texts: Sequence[Any], encode: Callable[[Sequence[Any]], Any] | None) -> Array:
+    """Vectors of texts: by a callable, or counts of character n-grams.
+
+    Args:
+        texts: ``[N]``.
+        encode: takes the list, gives ``[N, D]`` numbers, e.g. the embedding function of a language model.
+
+    Returns:
+        ``[N, D]``; without `encode`, 2- to 4-grams of characters within words, hashed to 4096 columns,
+        each row of length 1.
+
+    Raises:
+        DataError: if the callable gives anything but one finite row of numbers per text.
+    """
+    if encode is None:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        counter = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=_TEXT_FEATURES)
+        return np.asarray(counter.transform(texts).toarray(), dtype=np.float64)  # type: ignore[union-attr]
+    given = encode(texts)
+    try:
+        rows = np.asarray(given.detach() if isinstance(given, torch.Tensor) else given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"encode must give an array [n, features] of numbers, got {type(given).__name__}") from None
+    if rows.ndim != 2 or len(rows) != len(texts) or not np.isfinite(rows).all():
+        raise DataError(
+            f"encode must give [{len(texts)}, features] finite numbers for {len(texts)} texts, got {list(rows.shape)}"
+        )
+    return rows
