@@ -240,6 +240,8 @@ def test_covering_translates_every_line_once(text: EncodedCorpus) -> None:
     assert (
         tasks.covering(("en", "fr"))[0].info["support"][:2] == tasks.covering(("en", "fr"), shot=2)[0].info["support"]
     )
+    some = [row for task in tasks.covering(("en", "fr"), size=4, limit=10) for row in task.info["query"]]
+    assert sorted(some) == list(range(10))
     inside = make(text, replace(BOTH, shot=3), "train")
     part = inside.covering(("en", "fr"), size=100)[0]
     assert len(part.info["query"]) == 57

@@ -167,7 +167,9 @@ class TranslationTasks:
         shot = low + _integer(fold(key, _SHOT), high - low + 1)
         return self._plan(number, key, pool, query, shot)
 
-    def covering(self, pair: Pair, *, shot: int | None = None, size: int = 64, variant: int = 0) -> list[Task]:
+    def covering(
+        self, pair: Pair, *, shot: int | None = None, size: int = 64, variant: int = 0, limit: int = 0
+    ) -> list[Task]:
         """Every line of the split that a pair has, as tasks with one and the same description and support.
 
         For scores over a whole test set: nothing is left out, sentences longer than ``max_length`` are cut. Lines are
@@ -178,6 +180,7 @@ class TranslationTasks:
             shot: support pairs; the most that the spec allows when not given.
             size: queries of a task.
             variant: another number draws another support and wording.
+            limit: only the first so many lines of the set, in its own order; 0 for all.
 
         Raises:
             DataError: if the split has no line of the pair, or there are too few for the support.
@@ -185,8 +188,10 @@ class TranslationTasks:
         """
         (found,) = parse_pairs([pair], self.text.corpus.languages)
         spec = self.spec if shot is None else replace(self.spec, shot=shot)
-        if size < 1 or variant < 0:
-            raise SettingsError(f"expected a positive size and a variant from 0, got {size} and {variant}")
+        if size < 1 or min(variant, limit) < 0:
+            raise SettingsError(
+                f"expected a positive size, a variant and a limit from 0, got {size}, {variant} and {limit}"
+            )
         rows = self.text.corpus.split(self.split).rows(*found)
         key = fold(root_key(self.seed, f"covering/{self.split}/{show_pair(found)}"), variant)
         nothing = np.zeros(0, dtype=np.int64)
@@ -195,6 +200,7 @@ class TranslationTasks:
             rows = rows[~np.isin(rows, start.support)]
         if not len(rows):
             raise DataError(f"split '{self.split}' of '{self.text.corpus.name}' has no line of {show_pair(found)}")
+        rows = rows[:limit] if limit else rows
         lengths = self.text.split(self.split).lengths[self.text.corpus.number(found[0])]
         rows = rows[np.argsort(lengths[rows], kind="stable")]
         parts = range(0, len(rows), size)
