@@ -24,7 +24,7 @@ from metacortex.testing import (
     check_shared_parameters,
 )
 
-BACKBONES = {"conv4": {"channels": 4, "blocks": 2}, "mlp": {"hidden": (8,)}}
+BACKBONES = {"conv4": {"channels": 4, "blocks": 2}, "mlp": {"hidden": (8,)}, "lstm": {"hidden": 6}}
 OPTIONS = {
     **GRADIENT_OPTIONS,
     **MODEL_OPTIONS,

@@ -13,11 +13,13 @@ from metacortex.nn.conv4 import Conv4, Conv4Settings
 from metacortex.nn.mlp import MLP, MLPSettings
 from metacortex.nn.resnet12 import ResNet12, ResNet12Settings
 from metacortex.nn.seq2seq import Seq2SeqSettings, Seq2SeqShape
+from metacortex.nn.sequence import SequenceNet, SequenceNetSettings
 
 __all__ = ["backbone_names", "backbone_settings", "make_backbone"]
 
 _BACKBONES: dict[str, tuple[Callable[..., nn.Module], type]] = {
     "conv4": (Conv4, Conv4Settings),
+    "lstm": (SequenceNet, SequenceNetSettings),
     "mlp": (MLP, MLPSettings),
     "resnet12": (ResNet12, ResNet12Settings),
     "seq2seq": (Seq2SeqShape, Seq2SeqSettings),

@@ -8,6 +8,7 @@ from metacortex.learners.model.base import Role
 from metacortex.learners.model.cnp import CNP, CNPSettings
 from metacortex.learners.model.contextual_parameters import ContextualParameters, ContextualParametersSettings
 from metacortex.learners.model.meta_lstm import MetaLSTM, MetaLSTMSettings
+from metacortex.learners.model.meta_lstm_sequence import MetaLSTMSequence, MetaLSTMSequenceSettings
 from metacortex.learners.model.set_transformer import SetTransformer, SetTransformerSettings
 from metacortex.learners.model.snail import SNAIL, SNAILSettings
 from metacortex.learners.translation import body_of
@@ -61,5 +62,12 @@ ENTRIES: tuple[Entry, ...] = (
         lambda body, spec, options: MetaLSTM(body_of(body), **options),
         "generated weights: an LSTM reads the task and writes the LSTM that translates",
         kinds=("translation",),
+    ),
+    Entry(
+        MetaLSTMSequence,
+        MetaLSTMSequenceSettings,
+        lambda body, spec, options: MetaLSTMSequence(body, spec.way, objective=spec.objective, **options),
+        "generated weights: a network reads labelled examples and writes the one that answers",
+        kinds=("classification", "regression"),
     ),
 )

@@ -7,7 +7,7 @@
 and vectors (biases) b = b_0 + G_b c. W_0 and b_0 are the network's own weights, which all tasks share. G,
 s and A are linear in the code and start at zero, so that the generated network is at first the shared one;
 B starts at random, as A and B both at zero would never move. A row of an LSTM's matrix belongs to one gate
-of one unit.
+of one unit; a convolution's weights count as a matrix with a row for each filter.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class WeightGenerator(nn.Module):
     """Writes the weights of a network, or of a part of it, from one code.
 
     Args:
-        shapes: name -> shape of the weights that are written; matrices and vectors.
+        shapes: name -> shape of the weights that are written.
         code: length of the code.
         generate: see `Generation` and the module's first lines.
         rank: r of ``low_rank``, at least 1.
@@ -75,12 +75,12 @@ class WeightGenerator(nn.Module):
                     self.linear.weight[rows].normal_(std=(2 * size[0] * code) ** -0.5)
 
     def _parts(self, shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
-        if len(shape) == 1 or self.generate == "full":
+        if len(shape) < 2 or self.generate == "full":
             return [("added", shape)]
-        scaled: list[tuple[str, tuple[int, ...]]] = [("scale", (shape[0], 1))]
+        scaled: list[tuple[str, tuple[int, ...]]] = [("scale", (shape[0], *[1] * (len(shape) - 1)))]
         if self.generate == "scaling":
             return scaled
-        return [*scaled, ("left", (shape[0], self.rank)), ("right", (shape[1], self.rank))]
+        return [*scaled, ("left", (shape[0], self.rank)), ("right", (prod(shape[1:]), self.rank))]
 
     def forward(self, shared: Mapping[str, Tensor], code: Tensor) -> dict[str, Tensor]:
         """Write weights.
@@ -109,4 +109,4 @@ def _applied(shared: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
     if "added" in parts:
         return shared + parts["added"]
     scaled = shared * (1 + parts["scale"])
-    return scaled + parts["left"] @ parts["right"].T if "left" in parts else scaled
+    return scaled + (parts["left"] @ parts["right"].T).view(shared.shape) if "left" in parts else scaled
