@@ -117,7 +117,7 @@ def _official(name: str, parts: Mapping[str, Any], shape: Shape) -> list[ClassIm
 def _entry(name: str, parts: Mapping[str, Any], part: str, key: str, kind: type) -> Any:
     content = parts[part]
     value = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(value, kind) or not len(value):
+    if value is None or not isinstance(value, kind) or not len(value):
         raise DataError(f"{name}, {part}: expected a pickled dictionary with {key}: copy or download it again")
     return value
 

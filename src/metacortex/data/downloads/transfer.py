@@ -78,12 +78,13 @@ class _Receiver:
     def __init__(self, name: str, digest: str, progress: Progress | None) -> None:
         self._name, self._digest, self._progress = name, digest, progress
 
-    def __call__(self, url: str, output_file: Any, pooch: object) -> None:
-        path = Path(output_file)
+    def __call__(self, fname: str, action: Any, pooch: Any, *, check_only: bool | None = None) -> None:
+        # pooch's names: the address, the file to fill, and nothing that is needed here
+        path = Path(action)
         with open(path, "wb") as file:
             for tries in range(1, _TRIES + 1):
                 try:
-                    self._receive(url, file)
+                    self._receive(fname, file)
                     break
                 except _CUT:
                     if tries == _TRIES:
