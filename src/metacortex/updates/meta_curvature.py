@@ -58,8 +58,9 @@ class Curvature(UpdateRule):
         """MC(G) of one weight's gradient, in its shape."""
         tensor = _folded(gradient)
         for axis in range(tensor.dim()):
-            matrix = self.matrices[_key(name, axis)]
-            tensor = torch.tensordot(matrix, tensor, dims=([1], [axis])).movedim(0, axis)
+            rows = tensor.movedim(axis, 0)
+            mixed = self.matrices[_key(name, axis)] @ rows.reshape(rows.shape[0], -1)
+            tensor = mixed.reshape(rows.shape).movedim(0, axis)
         return tensor.reshape(gradient.shape)
 
 

@@ -82,10 +82,11 @@ class ANIL(GradientLearner):
 
     def run(self, carry: State, fast: Weights, support: Examples, k: int) -> tuple[Tensor, Statistics]:
         """See `GradientLearner.run`: the head on the support features."""
-        if "features" not in carry:
+        model = self.body.model
+        if not isinstance(model, Classifier):
             return super().run(carry, fast, support, k)
         head = {name.removeprefix("head."): w for name, w in fast.items()}
-        return functional_call(self.body.model.head, head, (carry["features"],)), {}
+        return functional_call(model.head, head, (carry["features"],)), {}
 
     def given(self, carry: State, weights: Weights, support: Examples) -> Statistics | None:
         """See `GradientLearner.given`: the body has not changed, nor have its statistics."""

@@ -79,7 +79,9 @@ class ProtoMAML(GradientLearner):
 
     def initial(self, support: Examples) -> Weights:
         """See `GradientLearner.initial`: the adapted weights of the body and the head from the prototypes."""
+        model = self.body.model
+        assert isinstance(model, Classifier)
         with real_rows(support.mask), statistics_pass(self.body.given(0)):
-            prototypes = class_means(self.body.model.backbone(support.inputs), support)  # [way, D]
+            prototypes = class_means(model.backbone(support.inputs), support)  # [way, D]
         head = {"head.weight": 2 * prototypes, "head.bias": -(prototypes * prototypes).sum(-1)}
         return {**super().initial(support), **head}
