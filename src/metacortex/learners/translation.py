@@ -73,7 +73,7 @@ class Translating(Learner):
 
     train_tasks: ClassVar[int] = 4
     autograd_gradient = True
-    objective: TokenCrossEntropy
+    objective: TokenCrossEntropy  # type: ignore[override]
 
     def __init__(self, body: Seq2Seq, smoothing: float = 0.1) -> None:
         super().__init__()
