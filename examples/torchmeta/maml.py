@@ -19,6 +19,7 @@ torch.manual_seed(0)
 
 
 def block(inputs, outputs):
+    """Half the size, another number of channels."""
     return MetaSequential(
         MetaConv2d(inputs, outputs, 3, stride=2, padding=1),
         MetaBatchNorm2d(outputs, track_running_stats=False),
@@ -27,6 +28,8 @@ def block(inputs, outputs):
 
 
 class MyModel(MetaModule):
+    """Four blocks and a linear head."""
+
     def __init__(self, channels=32, ways=5):
         super().__init__()
         self.features = MetaSequential(
@@ -35,6 +38,7 @@ class MyModel(MetaModule):
         self.classifier = MetaLinear(channels * 6 * 6, ways)
 
     def forward(self, inputs, params=None):
+        """Logits [N, ways]."""
         features = self.features(inputs, params=self.get_subdict(params, "features"))
         return self.classifier(features.flatten(1), params=self.get_subdict(params, "classifier"))
 
@@ -44,7 +48,7 @@ dataloader = BatchMetaDataLoader(dataset, batch_size=4, num_workers=4)
 
 maml = MAML(MyModel(), lr=0.01)
 
-for epoch in range(10):
+for epoch in range(10):  # noqa: B007
     for batch in dataloader:
         maml.train(batch)
 

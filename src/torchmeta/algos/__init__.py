@@ -25,7 +25,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {"maml": {"inner_lr": 0.01, "inner_steps":
 def _make(name: str) -> type[Algorithm] | None:
     entry = learner_entry(name)
     if entry.kinds == ("translation",):
-        return None  # the batches of these are sentences: see torchmeta.modules.MetaLSTM
+        return None  # their batches are sentences, which `Algorithm.task_of` does not read
     text = f"""{entry.summary[:1].upper()}{entry.summary[1:]}.
 
     Args:

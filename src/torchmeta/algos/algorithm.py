@@ -110,7 +110,7 @@ class Algorithm(nn.Module):
         losses: list[float] = []
         metric = ""
         for one in [batch] if is_batch(batch) else _limited(batch):
-            task = task_batch(one, self._like)
+            task = self.task_of(one)
             learner = self._ready(task)
             outcome = evaluate_tasks(learner, task)
             metric = learner.objective.score
@@ -138,7 +138,7 @@ class Algorithm(nn.Module):
             pair = [value[None] for value in pair]
         if len(pair[0]) != 1:
             raise LearnerError(f"adapt learns one task, got a batch of {len(pair[0])}: pass one of them")
-        task = task_batch({"train": pair, "test": pair}, self._like)
+        task = self.task_of({"train": pair, "test": pair})
         learner = self._ready(task)
         support = _only(task).support
         with evaluating(learner), torch.no_grad():
@@ -171,6 +171,14 @@ class Algorithm(nn.Module):
         self._know(contents.facts)
         return self
 
+    def task_of(self, batch: Any) -> Task:
+        """What a learner sees of a batch: the place to read batches of another make, e.g. of sentences.
+
+        Raises:
+            DataError: for a batch that was not split.
+        """
+        return task_batch(batch, self._like)
+
     @property
     def model(self) -> nn.Module:
         """The base model that is trained: a copy of the one given.
@@ -189,8 +197,9 @@ class Algorithm(nn.Module):
     def _by_outputs(self) -> bool:
         """Whether the model's outputs are the predictions, so that nothing else has to be known of the tasks."""
         needed = list(inspect.signature(self.entry.learner).parameters.values())[1:]
+        open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         gradient = self.entry.learner.__module__.startswith("metacortex.learners.gradient")
-        return gradient and all(p.default is not p.empty for p in needed)
+        return gradient and all(p.default is not p.empty or p.kind in open_ended for p in needed)
 
     @property
     def _like(self) -> Tensor | None:
@@ -255,7 +264,7 @@ class Algorithm(nn.Module):
                 raise SettingsError(f"{type(self).__name__} is pre-trained: say train_classes=... (how many there are)")
             task = supervised_task(batch, self.train_classes, self._like)
         else:
-            task = task_batch(batch, self._like)
+            task = self.task_of(batch)
         learner = self._ready(task)
         super().train(True)
         gradients, outcome = meta_gradient(learner, task, workers=self.workers)

@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from metacortex.data.downloads.addresses import downloads_of
+from metacortex.data.downloads.fetch import fetch
 from metacortex.data.locations import searching_first
 from metacortex.data.registry import load_dataset
 from metacortex.data.store import ClassInfo
@@ -107,7 +109,7 @@ class StoredClassDataset(ClassDataset):
         meta_split: or one by name.
         transform: of inputs.
         class_augmentations: see `ClassDataset`.
-        download: fetch the data where metacortex knows an address and they are missing.
+        download: where the data are missing and metacortex knows an address, fetch them into its own folder.
 
     Raises:
         DataError: if the data are missing, saying what to put where.
@@ -218,9 +220,10 @@ class StoredClassDataset(ClassDataset):
         try:
             self.load(size)
         except DataError:
-            from torchmeta.datasets.fetching import fetch
-
-            fetch(self.source)
+            if not downloads_of(self.source):
+                raise
+            with searching_first(self.root):
+                fetch(self.source)
 
 
 class StoredDataset(Dataset):

@@ -111,7 +111,7 @@ class ToyDataset(MetaDataset):
             values, place, random = self.parameters, index, self._random()
         task = self.make_task(int(index), {name: value[place] for name, value in values.items()}, random)
         if isinstance(index, SeededInt):
-            task.seed = index.seed  # type: ignore[attr-defined]
+            task.native_seed = index.seed  # type: ignore[attr-defined]
         return task if self.dataset_transform is None else self.dataset_transform(task)
 
     def _random(self) -> np.random.RandomState:

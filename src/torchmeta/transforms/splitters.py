@@ -73,7 +73,7 @@ class Splitter:
 
     def _order(self, task: Any, place: int, number: int, count: int) -> tuple[np.ndarray, np.random.RandomState]:
         """The members of a class in random order, and what shuffles them within their splits."""
-        seed = getattr(task, "seed", None)
+        seed = getattr(task, "native_seed", None)
         if seed is not None:
             self._of_class.seed((seed + 0x9E3779B1 * (place + 1)) % 2**32)
             return self._of_class.permutation(count), self._of_class

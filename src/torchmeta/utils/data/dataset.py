@@ -254,7 +254,7 @@ class CombinationMetaDataset(MetaDataset):
         )
         task = ConcatTask([self.dataset[i] for i in index], self.num_classes_per_task, target_transform)
         if seed is not None:
-            task.seed = seed  # type: ignore[attr-defined]
+            task.native_seed = seed  # type: ignore[attr-defined]
         return task if self.dataset_transform is None else self.dataset_transform(task)
 
     def __len__(self) -> int:
