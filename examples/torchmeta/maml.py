@@ -48,7 +48,7 @@ dataloader = BatchMetaDataLoader(dataset, batch_size=4, num_workers=4)
 
 maml = MAML(MyModel(), lr=0.01)
 
-for epoch in range(10):  # noqa: B007
+for epoch in range(10):
     for batch in dataloader:
         maml.train(batch)
 
