@@ -50,7 +50,18 @@ TORCHMETA_MAY_IMPORT: dict[str, set[str]] = {
 }
 """The same for torchmeta, which stands on metacortex."""
 
-TOP_ROOMS = {"cli", "skills", "demo", "estimators", "comparison", "recipes", "reports", "translation", "__main__"}
+TOP_ROOMS = {
+    "cli",
+    "skills",
+    "demo",
+    "estimators",
+    "comparison",
+    "explain",
+    "recipes",
+    "reports",
+    "translation",
+    "__main__",
+}
 """Rooms that may use everything below, and each other, but that nothing below may use."""
 
 

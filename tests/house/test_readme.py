@@ -88,7 +88,8 @@ def test_readme_commands_run(
     make_symbols(tmp_path / "my-symbols")
     monkeypatch.chdir(tmp_path)
     commands = readme_commands()
-    assert {c[0] for c in commands} == {"demo", "train", "evaluate", "adapt", "predict", "data", "learners"}
+    verbs = {"demo", "train", "evaluate", "compare", "reproduce", "explain", "report", "adapt", "predict", "data"}
+    assert {c[0] for c in commands} == verbs | {"learners"}
     for arguments in commands:
         code, said = main(shortened(arguments)), capsys.readouterr()
         assert code == 0, f"metacortex {shlex.join(arguments)}\n{said.out}{said.err}"

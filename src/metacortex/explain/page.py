@@ -1,0 +1,139 @@
+"""Explanations as a page: the query, its answer, and the reasons, drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from metacortex.explain.explanation import Explanation
+from metacortex.reports.page import Page, Picture, Section, Table
+from metacortex.task import Examples
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_explanation", "explanation_page"]
+
+_FOR, _AGAINST = "#2f6fb3", "#c0504d"
+_SHOWN = 10
+
+
+def explanation_page(
+    title: str,
+    lead: str,
+    explanations: Sequence[Explanation],
+    support: Examples,
+    inputs: Any,
+    names: Sequence[str],
+    examples: Sequence[str],
+    queries: Sequence[str],
+    truths: Sequence[int] | None = None,
+) -> Page:
+    """A page with a section for each query.
+
+    Args:
+        title: heading.
+        lead: a sentence below it.
+        explanations: one per query.
+        support: what the learner adapted on.
+        inputs: the queries ``[Q, ...]``.
+        names: of the classes.
+        examples: names of the support examples.
+        queries: names of the queries.
+        truths: the right classes, where they are known.
+    """
+    sections = []
+    for q, found in enumerate(explanations):
+        sure = 100 * float(found.probabilities[found.answer])
+        text = f"Answer: {names[found.answer]}, {sure:.0f} %."
+        if truths is not None:
+            right = truths[q] == found.answer
+            text += " That is right." if right else f" It is {names[truths[q]]}."
+        if found.runner_up >= 0:
+            text += f" Second: {names[found.runner_up]}, {100 * float(found.probabilities[found.runner_up]):.0f} %."
+        if found.counter_example >= 0:
+            other = names[int(support.targets[found.counter_example])]
+            text += f" The nearest example of another class is {examples[found.counter_example]} ({other})."
+        pictures = []
+        if isinstance(inputs, Tensor) and inputs.dim() == 4:
+            pictures = [Picture(draw_explanation(found, support, inputs[q], names), _CAPTION)]
+        sections.append(Section(queries[q], text, [_examples(found, support, names, examples)], pictures, note=_NOTE))
+    return Page(title, lead, [*sections, *_adaptation(explanations[0])])
+
+
+_CAPTION = (
+    "Left: the query; beside it the pixels that spoke for the answer (blue) and against it (red). Then the support "
+    "examples that mattered most, with what each adds to the log-probability of the answer."
+)
+_NOTE = "What an example adds: log-probability of the answer with it, minus that of the learner adapted without it."
+
+
+def _examples(found: Explanation, support: Examples, names: Sequence[str], examples: Sequence[str]) -> Table:
+    order = found.influence.abs().argsort(descending=True).tolist()[:_SHOWN]
+    rows = [
+        [
+            examples[i],
+            names[int(support.targets[i])],
+            f"{float(found.influence[i]):+.3f}",
+            "for" if found.influence[i] > 0 else "against",
+            f"{-float(found.similarity[i]):.3f}",
+        ]
+        for i in order
+    ]
+    return Table(["example", "class", "adds", "spoke", "distance of features"], rows)
+
+
+def _adaptation(found: Explanation) -> list[Section]:
+    if not found.changes:
+        return []
+    rows = [[name, f"{100 * change:.2f} %"] for name, change in found.changes.items()]
+    text = "How far each weight moved while the learner adapted, relative to its size."
+    if found.reuse is not None:
+        text += (
+            f" The features before and after are alike to {100 * found.reuse:.0f} % (linear CKA on the support set): "
+            + ("what was learned before is used again." if found.reuse > 0.8 else "much of them was learned anew.")
+        )
+    return [Section("What adapting changed", text, [Table(["weight", "moved"], rows)])]
+
+
+def draw_explanation(found: Explanation, support: Examples, image: Tensor, names: Sequence[str]) -> bytes:
+    """One query, its pixels, and the support examples that mattered most, as a PNG."""
+    from matplotlib.figure import Figure
+
+    order = found.influence.abs().argsort(descending=True).tolist()[:6]
+    figure = Figure(figsize=(1.5 * (2 + len(order)), 2.1), layout="constrained")
+    axes = figure.subplots(1, 2 + len(order))
+    _image(axes[0], image)
+    axes[0].set_title(f"answer:\n{names[found.answer]}", fontsize=8)
+    if found.pixels is not None:
+        heat = found.pixels.sum(0)
+        limit = float(heat.abs().max()) or 1.0
+        axes[1].imshow(heat.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
+        axes[1].set_title("pixels", fontsize=8)
+    axes[1].axis("off")
+    for panel, i in zip(axes[2:], order, strict=True):
+        _image(panel, support.inputs[i])
+        adds = float(found.influence[i])
+        panel.set_title(
+            f"{names[int(support.targets[i])]}\n{adds:+.2f}", fontsize=8, color=_FOR if adds > 0 else _AGAINST
+        )
+    return _png(figure)
+
+
+def _image(axes: Any, image: Tensor) -> None:
+    if image.shape[0] == 1:
+        axes.imshow(1 - image[0].numpy(), cmap="gray", vmin=0, vmax=1)
+    else:
+        axes.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
+    axes.axis("off")
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
