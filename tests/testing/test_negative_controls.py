@@ -363,7 +363,7 @@ def test_fixed_head_does_not_serve_any_way() -> None:
 
 class KeepsHistory(MAML):
     def adapt(self, support, **more):
-        carries = [self.start()]
+        carries = [self.start(support)]
         for k in range(self.steps):
             carries.append(self.step(carries[-1], support, k)[0])
         return {**self.finish(carries[-1], support), "history": [c["fast"] for c in carries]}
