@@ -125,6 +125,30 @@ def test_one_state_for_each_name() -> None:
         made.codes(t.support, t.description)
 
 
+def test_what_is_said_of_words_comes_from_the_words_alone() -> None:
+    """The attention of ``words`` sees the whole sentence, what it picks is a mean of embeddings."""
+    made, t = noisy(learner(pooling="words", reads="description")), task()
+    reader, tokens = made.reader, t.description["tokens"][:2]
+    states = reader.description(reader.embedding(tokens[None]))[0][0]
+    weights = (states @ reader.queries.T).softmax(0)
+    for side, column in zip(("encoder", "decoder"), weights.T, strict=True):
+        picked = column @ reader.embedding(tokens)
+        seen = torch.cat([picked, torch.zeros(64), torch.tensor([1.0, 0.0])])
+        torch.testing.assert_close(made.codes(t.support, t.description)[side], torch.tanh(reader.code(seen)))
+
+
+def test_word_dropout_while_training_only() -> None:
+    made, t = noisy(learner(word_dropout=0.5, reads="description")), task()
+    codes = [
+        torch.stack([made.train(mode).codes(t.support, t.description)["encoder"] for _ in range(20)])
+        for mode in (True, False)
+    ]
+    assert not torch.allclose(codes[0], codes[0][:1].expand(20, -1))
+    assert torch.equal(codes[1], codes[1][:1].expand(20, -1))
+    with pytest.raises(SettingsError, match="word_dropout"):
+        learner(word_dropout=1.0)
+
+
 def test_the_generated_network_runs_alone() -> None:
     made, t = noisy(learner()).eval(), task()
     state = made.adapt(t.support, description=t.description)

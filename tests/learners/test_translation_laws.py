@@ -16,6 +16,7 @@ CASES = [
     ("meta_lstm", CODE),
     ("meta_lstm", {**CODE, "generate": "full", "layers": "recurrent", "reads": "description", "pooling": "attended"}),
     ("meta_lstm", {**CODE, "generate": "scaling", "layers": "decoder", "reads": "support"}),
+    ("meta_lstm", {**CODE, "generate": "scaling", "reads": "description", "pooling": "words"}),
     ("contextual_parameters", {"language_size": 3}),
     ("multilingual", {}),
     ("multilingual", {"tags": False, "tune_steps": 2, "tune_lr": 0.01}),

@@ -34,8 +34,10 @@ class MetaLSTMSettings(TranslationSettings):
         layers: which weights are written, see `Layers`.
         code: units of the LSTM that reads the task, and length of its codes.
         reads: the description, the support pairs, or both.
-        pooling: which state of the description's LSTM is used for which side, see
+        pooling: what of the description's LSTM is used for which side, see
             `metacortex.learners.model.task_reader.Pooling`.
+        word_dropout: share of the description's words that are unreadable while training, 0–1 with 1
+            excluded; against learning wordings by heart.
     """
 
     generate: Generation = "low_rank"
@@ -44,6 +46,7 @@ class MetaLSTMSettings(TranslationSettings):
     code: int = 64
     reads: Reads = "both"
     pooling: Pooling = "last"
+    word_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -56,6 +59,8 @@ class MetaLSTMSettings(TranslationSettings):
                 raise SettingsError(f"{name} must be one of {', '.join(known)}, got '{getattr(self, name)}'")
         if min(self.rank, self.code) < 1:
             raise SettingsError(f"rank and code must be at least 1, got {self.rank} and {self.code}")
+        if not 0 <= self.word_dropout < 1:
+            raise SettingsError(f"word_dropout must lie in 0..1, 1 excluded, got {self.word_dropout}")
 
 
 class MetaLSTM(Translating):
@@ -73,7 +78,8 @@ class MetaLSTM(Translating):
         layers: which weights are written.
         code: size of the reader.
         reads: description, support pairs or both.
-        pooling: state used for each side.
+        pooling: what is used for each side.
+        word_dropout: of the description.
         smoothing: label smoothing.
 
     Reference: Ha, Dai and Le, "HyperNetworks", 2017; weights of a translation network from a context:
@@ -91,11 +97,12 @@ class MetaLSTM(Translating):
         code: int = 64,
         reads: Reads = "both",
         pooling: Pooling = "last",
+        word_dropout: float = 0.0,
         smoothing: float = 0.1,
     ) -> None:
         super().__init__(body, smoothing)
-        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling)
-        self.reader = TaskReader(body.settings.vocabulary, code, reads, pooling)
+        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling, word_dropout)
+        self.reader = TaskReader(body.settings.vocabulary, code, reads, pooling, word_dropout)
         written = side_weights(self.body, layers)
         self.generators = nn.ModuleDict(
             {

@@ -1,6 +1,6 @@
 """Reading what is known of a translation task: its description, its support pairs, or both.
 
-    description  c_d = state of an LSTM over its words: the last one, one picked by attention, or that at a name
+    description  c_d = from an LSTM over its words: the last state, or what attention or a position picks
     pairs        c_s = mean over all target tokens of tanh(W [t_j; Σ_i a_ji s_i])
     code         c = tanh(W_c [c_d; c_s; is there a description?; log(1 + k)])
 
@@ -18,16 +18,19 @@ from torch import Tensor, nn
 
 from metacortex.errors import LearnerError
 from metacortex.nn.lstm import LSTM, last_states
+from metacortex.nn.seq2seq import UNK
 from metacortex.task import Examples
 
 __all__ = ["Pooling", "Reads", "TaskReader"]
 
 Reads = Literal["description", "support", "both"]
-Pooling = Literal["last", "attended", "names"]
-"""Which states of the LSTM over the description are used.
+Pooling = Literal["last", "attended", "words", "names"]
+"""What is taken of the LSTM over the description.
 
-``last``: the last one, for encoder and decoder alike. ``attended``: a mean over all, weighted by a learned
-attention, one for the encoder and one for the decoder. ``names``: the one at the name of the source language
+``last``: its last state, for encoder and decoder alike. ``attended``: a mean over its states, weighted by a
+learned attention, one for the encoder and one for the decoder. ``words``: the same mean over the embeddings
+of the words: their parts in the sentence decide which ones count, but what is said of one language cannot
+depend on the other. ``names``: the one at the name of the source language
 for the encoder and the one at the name of the target language for the decoder; the description then says
 where they are, with ``source_position`` and ``target_position`` (int64, below zero where there is none).
 """
@@ -42,17 +45,25 @@ class TaskReader(nn.Module):
         size: length of the codes and of every state.
         reads: what is read.
         pooling: see `Pooling`.
+        word_dropout: share of the description's words that are unreadable while training, 0–1.
 
     Reads ``tokens`` and ``length`` of the description (and the positions), never the language tags.
     """
 
-    def __init__(self, vocabulary: int, size: int = 64, reads: str = "both", pooling: str = "last") -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        size: int = 64,
+        reads: str = "both",
+        pooling: str = "last",
+        word_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.size, self.reads, self.pooling = size, reads, pooling
+        self.size, self.reads, self.pooling, self.word_dropout = size, reads, pooling, word_dropout
         self.embedding = nn.Embedding(vocabulary, size)
         if reads != "support":
             self.description = LSTM(size, size)
-            if pooling == "attended":
+            if pooling in ("attended", "words"):
                 self.queries = nn.Parameter(torch.randn(2, size) * size**-0.5)
         if reads != "description":
             self.source, self.target = LSTM(size, size), LSTM(size, size)
@@ -82,19 +93,24 @@ class TaskReader(nn.Module):
 
     def _described(self, description: Any) -> dict[str, Tensor]:
         tokens, length = description["tokens"][None], description["length"][None]
-        states, _ = self.description(self.embedding(tokens), length)  # [1, D, size]
+        if self.training and self.word_dropout:
+            unread = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+            tokens = tokens.masked_fill(unread, UNK)
+        words = self.embedding(tokens)
+        states, _ = self.description(words, length)  # [1, D, size]
         if self.pooling == "last":
             return {side: last_states(states, length)[0] for side in SIDES}
         steps = torch.arange(tokens.shape[1], device=tokens.device)
-        if self.pooling == "attended":
+        if self.pooling in ("attended", "words"):
             real = steps < length
             scores = (states[0] @ self.queries.T).masked_fill(~real[:, None], torch.finfo(states.dtype).min / 2)
             weights = scores.softmax(0) * real[:, None].to(states.dtype)  # [D, 2]
-            return dict(zip(SIDES, weights.T @ states[0], strict=True))
+            picked = weights.T @ (states if self.pooling == "attended" else words)[0]
+            return dict(zip(SIDES, picked, strict=True))
         if "source_position" not in description or "target_position" not in description:
             raise LearnerError(
                 "pooling='names' needs to know where the languages are named: give description['source_position'] "
-                "and ['target_position'], or use pooling='attended' or 'last'"
+                "and ['target_position'], or use another pooling"
             )
         positions = (description["source_position"], description["target_position"])
         return {
