@@ -63,9 +63,8 @@ class IMAML(GradientLearner):
     Example:
         >>> from metacortex.task import Task
         >>> x, y = torch.eye(2), torch.tensor([0, 1])
-        >>> learner = IMAML(nn.Linear(2, 2), inner_lr=0.1, inner_steps=20)
-        >>> float(learner.task_gradient(Task.classification(x, y, x, y))[1].metrics["accuracy"])
-        1.0
+        >>> sorted(IMAML(nn.Linear(2, 2)).task_gradient(Task.classification(x, y, x, y))[0])
+        ['body.model.bias', 'body.model.weight']
 
     Reference: Rajeswaran, Finn, Kakade and Levine, "Meta-Learning with Implicit Gradients", 2019,
     lemma 1 and algorithm 2.
