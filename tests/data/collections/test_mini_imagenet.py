@@ -225,10 +225,37 @@ def test_damage_leaves_no_store(
 def test_an_hdf5_file_cannot_point_elsewhere(tiny: Pictures, tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     write_hdf5(tmp_path, tiny)
-    with h5py.File(tmp_path / "val_data.hdf5", "w") as file:
-        file.create_group("datasets")["n02"] = h5py.ExternalLink(str(tmp_path / "train_data.hdf5"), "datasets/n01")
-    with pytest.raises(DataError, match="there is no class 'datasets/n02'"):
-        add("mini_imagenet", tmp_path)
+    other, pixels = str(tmp_path / "train_data.hdf5"), (3, 12, 12, 3)
+    (tmp_path / "raw.bin").write_bytes(bytes(3 * 12 * 12 * 3))
+
+    def link(file: h5py.File) -> None:
+        file.create_group("datasets")["n02"] = h5py.ExternalLink(other, "datasets/n01")
+
+    def linked_group(file: h5py.File) -> None:
+        file["datasets"] = h5py.ExternalLink(str(tmp_path / "decoy.hdf5"), "datasets")
+
+    def raw(file: h5py.File) -> None:
+        space = [(str(tmp_path / "raw.bin"), 0, 3 * 12 * 12 * 3)]
+        file.create_dataset("datasets/n02", pixels, np.uint8, external=space)
+
+    def virtual(file: h5py.File) -> None:
+        layout = h5py.VirtualLayout(pixels, np.uint8)
+        layout[:] = h5py.VirtualSource(other, "datasets/n01", pixels)
+        file.create_virtual_dataset("datasets/n02", layout)
+
+    def huge(file: h5py.File) -> None:
+        file.create_dataset("datasets/n02", (3, 2**20, 2**20, 3), np.uint8, chunks=(1, 64, 64, 3))
+
+    with h5py.File(tmp_path / "decoy.hdf5", "w") as file:
+        file["datasets/n02"] = tiny["val"]["n02"]
+    for spoil, message in [
+        *((f, "there is no class 'datasets/n02'") for f in (link, linked_group, raw, virtual)),
+        (huge, "far too large"),
+    ]:
+        with h5py.File(tmp_path / "val_data.hdf5", "w") as file:
+            spoil(file)
+        with pytest.raises(DataError, match=message):
+            add("mini_imagenet", tmp_path)
 
 
 @REAL

@@ -16,7 +16,7 @@ import numpy as np
 
 from metacortex.data.archives import open_tar, read_member, safe_members
 from metacortex.data.collections.base import ClassImages, Collection, Layout, load_collection
-from metacortex.data.collections.hdf5 import open_hdf5, pictures_of
+from metacortex.data.collections.hdf5 import member, open_hdf5, pictures_of
 from metacortex.data.collections.lists import load_classes
 from metacortex.data.collections.pickles import read_pickle
 from metacortex.data.collections.pictures import Shape, fit
@@ -155,14 +155,12 @@ def _read_hdf5(folder: Path, shape: Shape, stack: ExitStack) -> list[ClassImages
     file = open_hdf5(path, stack)
     found: list[ClassImages] = []
     try:
-        for coarse in file:
-            for fine in file[coarse]:
-                node = file[coarse][fine]
-                found.append(
-                    (ClassInfo(fine, len(node), {"coarse": coarse}), pictures_of(node, shape, f"{path}/{fine}"))
-                )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+        names = [(coarse, fine) for coarse in file for fine in file[coarse]]
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
         raise DataError(f"{path}: expected groups <superclass>/<class> of pictures ({error})") from None
+    for coarse, fine in names:
+        node = member(file, f"{coarse}/{fine}", path)
+        found.append((ClassInfo(fine, len(node), {"coarse": coarse}), pictures_of(node, shape, f"{path}/{fine}")))
     return found
 
 

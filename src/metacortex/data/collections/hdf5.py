@@ -8,6 +8,7 @@ classes. CIFAR-100 lies in one file of ``<superclass>/<class>``.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,10 +19,11 @@ import numpy as np
 from metacortex.data.collections.base import ClassImages, Layout
 from metacortex.data.collections.pictures import Shape, decode, fit
 from metacortex.data.dataset import SPLITS
+from metacortex.data.images import MAX_PIXELS
 from metacortex.data.store import ClassInfo
 from metacortex.errors import DataError, MissingExtraError
 
-__all__ = ["SPLIT_FILES", "open_hdf5", "pictures_of", "read_split_files"]
+__all__ = ["SPLIT_FILES", "member", "open_hdf5", "pictures_of", "read_split_files"]
 
 
 def open_hdf5(path: Path, stack: ExitStack) -> Any:
@@ -53,12 +55,33 @@ def read_split_files(folder: Path, shape: Shape, stack: ExitStack) -> list[Class
         path = folder / f"{split}_data.hdf5"
         file = open_hdf5(path, stack)
         for label in _labels(folder / f"{split}_labels.json"):
-            node = _member(file, f"datasets/{label}", path)
+            node = member(file, f"datasets/{label}", path)
             # some names are given to two kinds of things, e.g. crane in ImageNet
             name = f"{label}/{split}" if label in seen else label
             seen.add(label)
             found.append((ClassInfo(name, len(node), {"split": split}), pictures_of(node, shape, f"{path}/{label}")))
     return found
+
+
+def member(file: Any, path: str, title: Path) -> Any:
+    """The examples at a path of an open file, where they lie in this file itself and are not absurdly large.
+
+    Raises:
+        DataError: if there is nothing, or a link into another file.
+    """
+    import h5py
+
+    try:
+        node = file[path] if isinstance(file.get(path, getlink=True), h5py.HardLink) else None
+    except (KeyError, ValueError, OSError):
+        node = None
+    # an HDF5 file may point into other files in four ways: links, linked groups, raw storage, virtual data
+    inside = isinstance(node, h5py.Dataset) and node.file.filename == file.filename
+    if not inside or node.external or node.is_virtual or not node.shape:
+        raise DataError(f"{title}: there is no class {path!r} in it")
+    if math.prod(node.shape[1:]) > 3 * MAX_PIXELS:
+        raise DataError(f"{title}: the examples of {path!r} are of shape {node.shape[1:]}, far too large")
+    return node
 
 
 def pictures_of(node: Any, shape: Shape, name: str) -> Iterator[np.ndarray]:
@@ -96,21 +119,6 @@ def _labels(path: Path) -> list[str]:
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
         raise DataError(f"{path}: expected a list of class names")
     return labels
-
-
-def _member(file: Any, path: str, title: Path) -> Any:
-    # h5py.Group.get follows links into other files: not here
-    import h5py
-
-    try:
-        link, node = file.get(path, getlink=True), None
-        if isinstance(link, h5py.HardLink):
-            node = file[path]
-    except (KeyError, ValueError, OSError):
-        node = None
-    if not isinstance(node, h5py.Dataset) or node.external or not node.shape:
-        raise DataError(f"{title}: there is no class {path!r} in it, though the list of classes has it")
-    return node
 
 
 SPLIT_FILES = Layout(
