@@ -11,8 +11,16 @@ from types import ModuleType
 import pytest
 
 import metacortex
+import torchmeta
 
-NAMES = ["metacortex", *sorted(m.name for m in pkgutil.walk_packages(metacortex.__path__, "metacortex."))]
+NAMES = [
+    name
+    for package in (metacortex, torchmeta)
+    for name in (
+        package.__name__,
+        *sorted(m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")),
+    )
+]
 NAMES.remove("metacortex.__main__")
 
 

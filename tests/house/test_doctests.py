@@ -10,8 +10,14 @@ import pytest
 import torch
 
 import metacortex
+import torchmeta
 
-NAMES = [m.name for m in pkgutil.walk_packages(metacortex.__path__, "metacortex.") if not m.name.endswith("__main__")]
+NAMES = [
+    module.name
+    for package in (metacortex, torchmeta)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if not module.name.endswith("__main__")
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Room -> rooms that it may import from. A room is a sub-package or a module of metacortex."""
 
 TORCHMETA_MAY_IMPORT: dict[str, set[str]] = {
+    "": {"version"},
     "version": set(),
     "modules": set(),
     # tasks are split by transforms, and data sets transform their tasks: one room with two doors

@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("metacortex", "torchmeta")
 TOOLS = ("pytest", "hypothesis", "ruff", "pyright", "xdist", "hatchling")
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
@@ -122,17 +123,18 @@ def draw_folder(folder: Path, classes: int = 6, examples: int = 8) -> None:
             Image.fromarray(pixels).rotate(number * 20).save(place / f"{example}.png")
 
 
-def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     ours = {n for n in names if not n.split("/")[0].endswith(".dist-info")}
     source = {
         str(path.relative_to(ROOT / "src"))
-        for path in (ROOT / "src" / "metacortex").rglob("*")
+        for package in PACKAGES
+        for path in (ROOT / "src" / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert ours == source
-    assert "metacortex/py.typed" in ours
+    assert {f"{package}/py.typed" for package in PACKAGES} <= ours
     assert not any("test" in part.split(".")[0].split("_") for name in ours for part in name.split("/"))
     assert any(n.endswith("/LICENSE") for n in names)
 
@@ -148,16 +150,21 @@ def test_environment_is_clean(clean: Clean) -> None:
 
 def test_every_module_imports_without_a_warning(clean: Clean) -> None:
     program = """
-import importlib, pkgutil, metacortex
-names = [m.name for m in pkgutil.walk_packages(metacortex.__path__, "metacortex.") if not m.name.endswith("__main__")]
+import importlib, pkgutil, metacortex, torchmeta
+names = [
+    m.name
+    for p in (metacortex, torchmeta)
+    for m in pkgutil.walk_packages(p.__path__, p.__name__ + ".")
+    if not m.name.endswith("__main__")
+]
 for name in names:
     importlib.import_module(name)
 print(len(names))
 """
     done = clean.run("python", "-W", "error", "-c", program)
     assert done.returncode == 0, done.stderr
-    modules = [p for p in (ROOT / "src" / "metacortex").rglob("*.py") if p.name != "__main__.py"]
-    assert int(done.stdout) == len(modules) - 1  # all but the package itself
+    modules = [p for name in PACKAGES for p in (ROOT / "src" / name).rglob("*.py") if p.name != "__main__.py"]
+    assert int(done.stdout) == len(modules) - len(PACKAGES)  # all but the packages themselves
 
 
 def test_command_says_what_it_is(clean: Clean) -> None:
