@@ -26,7 +26,7 @@ from metacortex.tasks.translation_spec import TranslationSpec
 from metacortex.tasks.vocabulary import learn_subwords, vocabulary_lines
 
 PIN_DRAWN = "8f88d61c34f89096ad62c1a7bbb1ade9ccc7f98aa634ba467b6f7168293a64be"
-PIN_EPOCHS = "fb9564e721a042e013e99580278bcd694332fb4f24548df8662a755cc6a09893"
+PIN_EPOCHS = "f65d5b77bac6d96be3ace3f0d0aaae703e582151a8502d2f63092c2d0530f62c"
 PIN_MULTI30K = "981a8a9b6236397eff0f7e01d551403df87eff1a356596553d7747d60e1c4a0c"
 NAMES = {"en": "English", "fr": "French", "nl": "Dutch", "da": "Danish"}
 WORDS = {"en": ("dog", "red"), "fr": ("chien", "rouge"), "nl": ("hond", "rood"), "da": ("hund", "rød")}

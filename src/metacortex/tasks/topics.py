@@ -98,7 +98,8 @@ def _find(corpus: Corpus, count: int, code: str, seed: int, words: int) -> Topic
         raise DataError(f"{count} topics need as many training sentences in {code}, corpus has {len(lines)}")
     with threadpool_limits(1):
         counter, vectors, reduction = _vectors(lines, code, count, seed)
-        clusters = KMeans(count, n_init=2, random_state=seed).fit(reduction.transform(vectors))
+        options: dict[str, Any] = {"n_init": 2, "random_state": seed}
+        clusters: Any = KMeans(count, **options).fit(reduction.transform(vectors))
         labels: dict[str, NDArray[np.int64]] = {}
         for split, part in corpus.splits.items():
             found = np.full(len(part), -1, dtype=np.int64)

@@ -20,9 +20,6 @@ __all__ = ["Drawn", "Epochs", "PairRows", "Pool"]
 Integers = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
-_NOISE = 16
-"""Sentences whose lengths, source and target together, differ by less than a quarter of this may change places."""
-
 
 @dataclass(frozen=True)
 class Pool:
@@ -136,6 +133,6 @@ class Epochs:
         return self._orders[epoch]
 
     def _sorted(self, key: Keys, rows: Integers, lengths: Integers) -> Integers:
+        # a stable order of shuffled lines: which of equal length meet in a part differs from epoch to epoch
         order = permutation(key, len(rows))
-        noise = integers(bits(fold(key, 0), len(rows)), _NOISE)
-        return rows[order][np.argsort(4 * lengths[order] + noise, kind="stable")]
+        return rows[order][np.argsort(lengths[order], kind="stable")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from metacortex.errors import SettingsError, unknown_name
 from metacortex.tasks.descriptions import WORDINGS, Wording
@@ -102,7 +102,7 @@ class TranslationSpec:
         return ", ".join(parts)
 
 
-def _size(name: str, value: object, least: int) -> int | Range:
+def _size(name: str, value: Any, least: int) -> int | Range:
     pair = (value, value) if _is_int(value) else tuple(value) if isinstance(value, tuple | list) else ()
     if len(pair) != 2 or not all(map(_is_int, pair)) or not least <= pair[0] <= pair[1]:
         raise SettingsError(

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -186,7 +187,10 @@ def _learn(text: Sequence[str], size: int, kind: str) -> bytes:
 
 def _sentencepiece() -> Any:
     try:
-        import sentencepiece
+        with warnings.catch_warnings():
+            # types made by SWIG lack a __module__, which Python 3.12 and later warn of at the first import
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import sentencepiece
     except ImportError:
         raise MissingExtraError("text in subwords", "translate") from None
     return sentencepiece
