@@ -53,5 +53,5 @@ for epoch in range(10):
         maml.train(batch)
 
 unseen = MiniImagenet("data", num_classes_per_task=5, meta_test=True)
-result = maml.test(BatchMetaDataLoader(unseen, batch_size=4, seed=0), tasks=600)
+result = maml.test(BatchMetaDataLoader(unseen, batch_size=4, seed=0, num_tasks=600))
 print(f"5-way 1-shot, {result['tasks']} tasks: {100 * result['accuracy']:.2f} ± {100 * result['ci95']:.2f} %")
