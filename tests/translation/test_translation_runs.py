@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 
 from metacortex.cli.main import main
-from metacortex.errors import DataError, RunError, SettingsError
+from metacortex.errors import RunError, SettingsError
 from metacortex.translation.evaluate import FALSIFICATIONS, evaluate_translation
-from metacortex.translation.examples import read_pairs
 from metacortex.translation.picture import draw_attention
 from metacortex.translation.translator import TextRun, encode_sentences
 
@@ -86,18 +85,6 @@ def test_a_learner_of_images_does_not_translate(tmp_path: Path) -> None:
         TextRun(tmp_path)
 
 
-def test_example_pairs(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.tsv"
-    path.write_bytes(b"one\teins\n\n two \tzwei\r\n" + b"caf\xe9\tKaffee\n")
-    assert [tuple(map(str.strip, pair)) for pair in read_pairs(path)][:2] == [("one", "eins"), ("two", "zwei")]
-    for content, message in ((b"one\teins\nonly one\n", "line 2"), (b"\n\n", "no pair"), (b"a\t\n", "line 1")):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match=message):
-            read_pairs(path)
-    with pytest.raises(DataError, match="cannot read"):
-        read_pairs(tmp_path / "absent.tsv")
-
-
 def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "look.png"
     args = ["translate", str(run), "--from", "en", "--to", "fr", "--attention", str(picture)]
@@ -110,6 +97,10 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["evaluate", str(run), "--pairs", "en-fr", "--json", "--quiet"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert {"bleu", "chrf", "bleu_shuffled_description", "protocol"} <= set(said)
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("one\teins\ntwo\tzwei\n")
+    assert main(["translate", str(run), "--from", "en", "--to", "de", "--pairs", str(pairs), "three"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
     assert main(["translate", str(run), "--from", "en"]) == 2
     assert "--to" in capsys.readouterr().err
 

@@ -52,9 +52,9 @@ def translate_command(
     as_json: Json = False,
 ) -> None:
     """Translate sentences with a trained run, told the pair of languages in words or by example pairs."""
+    from metacortex.data.text.aligned import read_pairs
     from metacortex.data.text.lines import decode_line
     from metacortex.training.trainer import limited_threads
-    from metacortex.translation.examples import read_pairs
     from metacortex.translation.picture import draw_attention
     from metacortex.translation.translator import TextRun
 

@@ -94,11 +94,12 @@ class TranslationDomain:
         }
 
     def training_tasks(self, settings: RunSettings, learner: Any) -> TaskSource:
-        """Batches of sentences of one pair, epoch after epoch; with support pairs or topics, drawn tasks."""
+        """Tasks that go through all sentences of all pairs, epoch after epoch."""
         data = settings.data
         assert isinstance(data, TextSettings)
-        order = "drawn" if data.topics or data.shot else "epochs"
-        spec = TranslationSpec(_support(data), data.queries, data.description, max_length=data.max_length, order=order)
+        spec = TranslationSpec(
+            _support(data), data.queries, data.description, max_length=data.max_length, order="epochs"
+        )
         return self._tasks("train", data, spec, seed=settings.training.seed)
 
     def tasks(self, split: str, data: TextSettings) -> TranslationTasks:

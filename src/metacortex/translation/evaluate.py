@@ -14,6 +14,7 @@ import torch
 from metacortex.data.text.corpus import Pair, parse_pairs, show_pair
 from metacortex.errors import SettingsError
 from metacortex.evaluation.translation import TranslationScores, bleu_tokenizer, score_translations
+from metacortex.nn.norm import fused_kernels
 from metacortex.settings import TextSettings
 from metacortex.tasks.translation import TranslationTasks
 from metacortex.tasks.translation_spec import TranslationSpec
@@ -122,7 +123,7 @@ def evaluate_translation(
         pairs: directed pairs like ``"cs-fr,fr-cs"``, or ``"held_out"``, ``"new_test"``; those of the run when empty.
         shot: support pairs; as the run was trained when not given.
         beam: hypotheses kept; 1 is greedy.
-        sentences: only so many of each pair; 0 for all.
+        sentences: only the first so many of each pair; 0 for all.
         falsify: also translate with `FALSIFICATIONS`.
         checkpoint: ``"best"`` or ``"last"``.
         save: keep the report in the run folder.
@@ -156,7 +157,7 @@ def evaluate_translation(
             made[name] = _translated(text, changed, pair, beam, sentences)
         rows.append(_scored(pair, made))
     protocol = f"{corpus.name}: {corpus.protocol}; {tasks.protocol}; beam {beam}" + (
-        f"; the first {sentences} sentences by length" if sentences else ""
+        f"; the first {sentences} sentences" if sentences else ""
     )
     report = TranslationReport(tuple(rows), protocol, text.learner.name)
     return _saved(text, report, f"translation-{split}-{chosen}-{settings.shot}shot-beam{beam}") if save else report
@@ -172,19 +173,17 @@ def _translated(
     text: TextRun, tasks: TranslationTasks, pair: Pair, beam: int, sentences: int
 ) -> tuple[list[str], list[str]]:
     """Translations and references, in the order of the set."""
-    parts = tasks.covering(pair)
-    with torch.no_grad():
+    parts = tasks.covering(pair, limit=sentences)
+    with torch.no_grad(), fused_kernels():
         state = text.learner.adapt(parts[0].support, description=parts[0].description)
     found: list[tuple[int, str, str]] = []
     for task in parts:
-        if sentences and len(found) >= sentences:
-            break
         inputs = task.query.inputs
         written = text.learner.translate(state, inputs["source"], inputs["source_length"], beam=beam)
         texts = [text.domain.subwords.decode(until_end(row)) for row in written.tokens[:, 0].tolist()]
         references = tasks.sentences(task.info)[1]
         found += zip(task.info["query"], texts, references, strict=True)
-    found = sorted(found[:sentences] if sentences else found)
+    found.sort()
     return [translation for _, translation, _ in found], [reference for _, _, reference in found]
 
 

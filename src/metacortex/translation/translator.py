@@ -16,6 +16,7 @@ from metacortex.errors import RunError, unknown_name
 from metacortex.evaluation.run import LoadedRun, load_run
 from metacortex.learners.base import State
 from metacortex.learners.translation import Translating
+from metacortex.nn.norm import fused_kernels
 from metacortex.runs.translation import TranslationDomain
 from metacortex.settings import TextSettings
 from metacortex.task import Examples
@@ -119,7 +120,7 @@ class TextRun:
             "source_language": torch.tensor(self.domain.corpus.number(code)),
             "target_language": torch.tensor(self.domain.corpus.number(other)),
         }
-        with torch.no_grad():
+        with torch.no_grad(), fused_kernels():
             state = self.learner.adapt(encode_pairs(subwords, support), description=description)
         return Translator(self.learner, state, subwords, (code, other))
 
