@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import tomlkit
 
@@ -112,7 +112,7 @@ class TextSettings:
     held_out: str = option("", "pairs that no training task shows; empty: as the corpus proposes; none: no pair")
     sentences: int = option(0, "training lines used; 0: all", min=0)
     vocabulary: int = option(6000, "subwords, of all languages together", min=16)
-    description: str = option("words", "what is told of a task", choices=("words", "pairs", "both", "none"))
+    description: Literal["words", "pairs", "both", "none"] = option("words", "what is told of a task")
     shot: int = option(0, "support pairs of a task; in training any number up to it", min=0)
     queries: int = option(64, "sentences of a task that are translated", min=1)
     max_length: int = option(60, "longest sentence in subwords", min=1)

@@ -110,7 +110,8 @@ def draw_functions(learner: Learner, tasks: Any, numbers: Sequence[int]) -> byte
 
     figure = Figure(figsize=(3.6 * len(numbers), 3.0), layout="constrained")
     x = torch.linspace(-5, 5, 200)[:, None]
-    for axes, number in zip(figure.subplots(1, len(numbers), squeeze=False)[0], numbers, strict=True):
+    panels = figure.subplots(1, len(numbers), squeeze=False)[0]
+    for axes, number in zip(panels, numbers, strict=True):
         task = tasks.task(number)
         predictor = learner.bind(learner.adapt(task.support))
         axes.plot(x[:, 0], tasks.curve(number, x)[:, 0], color="#888888", label="truth")
@@ -118,5 +119,5 @@ def draw_functions(learner: Learner, tasks: Any, numbers: Sequence[int]) -> byte
         axes.plot(task.support.inputs[:, 0], task.support.targets[:, 0], "o", color="black", label="support")
         axes.set_title(f"task {number}", fontsize=9)
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    panels[-1].legend(fontsize=7)
     return _png(figure)

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from metacortex import __version__
-from metacortex.errors import DataError, LearnerError, MetacortexError
+from metacortex.errors import DataError, LearnerError, MetacortexError, RunError
 from metacortex.evaluation.calibration import Calibration, calibrate
 from metacortex.evaluation.run import LoadedRun, load_run
 from metacortex.learners.base import Predictor
 from metacortex.runs.build import build_dataset
 from metacortex.runs.folder import RunFolder
+from metacortex.settings import DataSettings
 from metacortex.skills.examples import find_examples
 from metacortex.skills.images import Background, ImageReader, border_level
 from metacortex.skills.skill import Skill, SupportSet
@@ -62,6 +63,9 @@ def learn_skill(
         >>> learn_skill("runs/x", "letters").predict("photo.jpg")  # doctest: +SKIP
     """
     info = RunFolder.open(run).info()
+    kind = info["learner"].get("kind", "classification")
+    if kind != "classification":
+        raise RunError(f"the run in {run} is one of {kind}: only those of classification learn from folders of images")
     trained = info.get("norm")
     loaded = load_run(run, checkpoint=checkpoint, norm=norm or ("support" if trained == "query-batch" else None))
     examples = find_examples(folder)
@@ -100,8 +104,10 @@ def training_background(loaded: LoadedRun) -> Background:
     data = loaded.folder.info()["data"]
     if data["name"] in _DRAWN:
         return "dark"
+    settings = loaded.settings.data
+    assert isinstance(settings, DataSettings)
     try:
-        store = build_dataset(loaded.settings.data).store
+        store = build_dataset(settings).store
     except MetacortexError:
         return "any"
     if store.fingerprint != data["fingerprint"] or len(store.shape) != 3:
@@ -133,8 +139,10 @@ def _calibration(loaded: LoadedRun, trained: str | None) -> Calibration | None:
     kept = loaded.calibration
     if kept is None or loaded.norm == trained:
         return kept
+    settings = loaded.settings.data
+    assert isinstance(settings, DataSettings)
     try:
-        view = build_dataset(loaded.settings.data).split(kept.split)
+        view = build_dataset(settings).split(kept.split)
         return calibrate(loaded.learner, view, way=kept.way, shot=kept.shot, tasks=kept.tasks, split=kept.split)
     except DataError:
         return kept

@@ -118,7 +118,8 @@ def train(
     if settings.training.strategy not in strategy_names():
         raise unknown_name("value for training.strategy", settings.training.strategy, strategy_names())
     with limited_threads(settings.training.threads):
-        domain = open_domain(settings.data, None if overwrite else folder.path) if data is None else ImageDomain(data)
+        kept = None if overwrite else folder.path
+        domain: Domain = open_domain(settings.data, kept) if data is None else ImageDomain(data)
         description = None if learner is not None else describe_learner(settings, domain)
         subject = learner if description is None else build_learner(description, seed=settings.training.seed)
         assert subject is not None

@@ -76,8 +76,13 @@ def member(file: Any, path: str, title: Path) -> Any:
     except (KeyError, ValueError, OSError):
         node = None
     # an HDF5 file may point into other files in four ways: links, linked groups, raw storage, virtual data
-    inside = isinstance(node, h5py.Dataset) and node.file.filename == file.filename
-    if not inside or node.external or node.is_virtual or not node.shape:
+    if (
+        not isinstance(node, h5py.Dataset)
+        or node.file.filename != file.filename
+        or node.external
+        or node.is_virtual
+        or not node.shape
+    ):
         raise DataError(f"{title}: there is no class {path!r} in it")
     if math.prod(node.shape[1:]) > 3 * MAX_PIXELS:
         raise DataError(f"{title}: the examples of {path!r} are of shape {node.shape[1:]}, far too large")
