@@ -100,7 +100,7 @@ def test_regression(name: str) -> None:
         for key, p in learner.named_parameters():
             p.grad = gradients.get(key)
         optimizer.step()
-    assert losses[-1] < 0.02 < losses[0]
+    assert losses[-1] < 0.05 < losses[0]
 
 
 def test_proto_maml_does_not_do_regression() -> None:

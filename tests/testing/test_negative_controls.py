@@ -245,8 +245,8 @@ class CountsPaddedQueries(Sound):
 
 
 class PredictsPaddingSlots(Sound):
-    def _logits(self, state, embeddings):
-        return super()._logits({**state, "classes": torch.ones_like(state["classes"])}, embeddings)
+    def compare(self, state, features):
+        return super().compare({**state, "classes": torch.ones_like(state["classes"])}, features)
 
 
 class SecretlyTransductive(Sound):
@@ -270,7 +270,7 @@ class ImageEmbedding(Sound):
         return super().embed(state, inputs).unsqueeze(-1) if inputs.shape[0] != 6 else inputs
 
     def predict(self, state, inputs):
-        return self._logits(state, super().embed(state, inputs))
+        return self.compare(state, super().embed(state, inputs))
 
 
 class OneSlotMore(Sound):

@@ -65,8 +65,8 @@ class TranslationTasks:
         >>> text = EncodedCorpus(corpus, learn_subwords(corpus, 300))
         >>> tasks = TranslationTasks(text, TranslationSpec(1, 2, "both"), seed=0, split="train")
         >>> task = tasks.task(0)
-        >>> task.info["description"], len(task.support.targets), len(task.query.targets)
-        ('input ...', 1, 2)
+        >>> len(task.support.targets), len(task.query.targets), sorted(task.description)
+        (1, 2, ['length', 'source_language', 'target_language', 'tokens'])
     """
 
     def __init__(

@@ -196,10 +196,11 @@ class Algorithm(nn.Module):
     @property
     def _by_outputs(self) -> bool:
         """Whether the model's outputs are the predictions, so that nothing else has to be known of the tasks."""
-        needed = list(inspect.signature(self.entry.learner).parameters.values())[1:]
+        first, *needed = inspect.signature(self.entry.learner).parameters.values()
         open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         gradient = self.entry.learner.__module__.startswith("metacortex.learners.gradient")
-        return gradient and all(p.default is not p.empty or p.kind in open_ended for p in needed)
+        alone = all(p.default is not p.empty or p.kind in open_ended for p in needed)
+        return gradient and first.name == "model" and alone
 
     @property
     def _like(self) -> Tensor | None:
