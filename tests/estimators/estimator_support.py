@@ -27,7 +27,9 @@ def untrained(channels: int = 8) -> ModelSource:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         learner = make_learner("protonet", backbone_options=description["backbone_options"]).eval()
-    return ModelSource(learner, description, True, "dark", (1, 28, 28), 0.2, FAR, "untrained", {"data": "nothing"})
+    return ModelSource(
+        learner, description, True, "dark", (1, 28, 28), 0.2, FAR, True, "untrained", {"data": "nothing"}
+    )
 
 
 def drawings(count: int, seed: int = 0, size: int = 20, high: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

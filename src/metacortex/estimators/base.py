@@ -191,7 +191,7 @@ class FewShotEstimator(BaseEstimator):
 
     def _own_way(self) -> bool:
         """Whether the learner adapts in its own way, not by a head on its features."""
-        return self.model is not None and self.head == "auto"
+        return self.source_ is not None and self.head == "auto" and not self.source_.for_heads
 
     def _features(self, inputs: np.ndarray) -> Features:
         if self.source_ is not None:

@@ -43,8 +43,9 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
     Fitting is adapting: it takes milliseconds to seconds. Nothing is downloaded.
 
     Args:
-        model: a run folder of ``metacortex train`` or a `Learner`, which then adapts in its own way; ``None``
-            for the weights that come with the package (images), or none (tables, texts).
+        model: a run folder of ``metacortex train`` or a `Learner`, which then adapts in its own way; a folder of
+            weights packed for heads; ``None`` for the weights that come with the package (images), or none
+            (tables, texts).
         head: ``"auto"``, ``"prototype"``, ``"ridge"`` or ``"kernel"``. With a `model`, anything but ``"auto"``
             puts that head on the features of its backbone.
         reject: answer `NONE_OF_THESE` (or this text) for inputs that are far from all classes. `predict` then
@@ -184,8 +185,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         if source is not None and self._own_way():
             seed = int(self.random_state)
             return adapt_learner(source.learner, inputs, targets, way, seed, source.temperature, source.far)
-        shipped = source is not None and self.model is None
-        temperature, far = (source.temperature, source.far) if shipped and source else (TEMPERATURE, FAR)
+        measured = source is not None and source.for_heads
+        temperature, far = (source.temperature, source.far) if measured and source else (TEMPERATURE, FAR)
         return adapt_head(self._features(inputs), self.head, inputs, targets, way, temperature, far)
 
     def _novelty(self, inputs: np.ndarray) -> Array:

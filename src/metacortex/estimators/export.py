@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -131,15 +132,18 @@ class _NetModule(nn.Module):
     def __init__(self, features: NetFeatures) -> None:
         super().__init__()
         self.learner = _frozen(features.learner)
-        self.unit, self.colour_unit = features.unit, features.colour_unit
+        self.unit, self.pixel_scale, self.colour_scale = features.unit, features.pixel_scale, features.colour_scale
 
     def forward(self, inputs: Tensor) -> Tensor:
         channels = net_channels(inputs.shape[1]) if inputs.dim() == 4 else inputs.shape[1]
+        seen, colours = inputs[:, :channels], inputs[:, channels:]
         body: Any = self.learner.body
-        z = body(body.weights(), inputs[:, :channels], body.given(0))[0] / self.unit
-        if not self.colour_unit:
-            return z
-        return torch.cat([z, inputs[:, channels:].flatten(1) * (0.5 / self.colour_unit)], 1)
+        parts = [body(body.weights(), seen, body.given(0))[0] / self.unit]
+        if self.pixel_scale:
+            parts.append(self.pixel_scale * F.avg_pool2d(seen, 2).flatten(1))
+        if self.colour_scale:
+            parts.append(self.colour_scale * colours.flatten(1))
+        return torch.cat(parts, 1)
 
 
 def adapted_module(estimator: Any) -> nn.Module:

@@ -211,6 +211,7 @@ def _model(estimator: FewShotEstimator, tensors: dict[str, Tensor]) -> dict[str,
         "learner": dict(source.description or {}),
         "temperature": source.temperature,
         "far": source.far,
+        "for_heads": source.for_heads,
         "shape": list(source.shape),
         **facts,
     }
@@ -244,7 +245,8 @@ def _head(head: Head, features: Features, tensors: dict[str, Tensor]) -> dict[st
         tensors[f"head/{name}"] = torch.from_numpy(np.ascontiguousarray(getattr(head, name)))
     content = {"kind": head.spec.kind, "penalty": head.spec.penalty, "gamma": head.spec.gamma, "rate": head.rate}
     if isinstance(features, NetFeatures):
-        return {**content, "unit": features.unit, "colour_unit": features.colour_unit}
+        units = {"unit": features.unit, "pixel_unit": features.pixel_unit, "colour_unit": features.colour_unit}
+        return {**content, **units}
     assert isinstance(features, TableFeatures)
     tensors["table/mean"], tensors["table/scale"] = torch.from_numpy(features.mean), torch.from_numpy(features.scale)
     return content
@@ -261,7 +263,7 @@ def _rebuilt(cls: type, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
     if given["names"]:
         estimator.feature_names_in_ = np.array(given["names"], dtype=object)
     estimator.reader_ = None if given["reader"] is None else PictureReader.from_json(given["reader"])
-    estimator.source_ = _source(config["model"], tensors, estimator._own_way(), where)
+    estimator.source_ = _source(config["model"], tensors, "state" in config["adapted"], where)
     _restore_target(estimator, config, tensors)
     return estimator
 
@@ -285,6 +287,7 @@ def _source(
         tuple(model["shape"]),
         model["temperature"],
         model["far"],
+        model["for_heads"],
         model["name"],
         model["facts"],
     )
@@ -327,5 +330,5 @@ def _restore_head(
     parts = [tensors[f"head/{name}"].numpy() for name in ("center", "anchors", "weights", "bias")]
     head = Head(HeadSpec(h["kind"], h["penalty"], h["gamma"]), *parts, h["rate"])
     if source is not None:
-        return NetFeatures(source.learner, h["unit"], h["colour_unit"]), head
+        return NetFeatures(source.learner, h["unit"], h["pixel_unit"], h["colour_unit"]), head
     return TableFeatures(tensors["table/mean"].numpy(), tensors["table/scale"].numpy()), head

@@ -40,8 +40,9 @@ class ModelSource:
         framed: it was trained on framed drawings, see `metacortex.data.ink.frame`.
         background: border of the images that it was trained on.
         shape: of one input, ``()`` if unknown.
-        temperature: of its own logits (of the head's, for the shipped weights).
+        temperature: of its own logits, or of a head's (see `for_heads`).
         far: novelty threshold where the examples cannot tell it.
+        for_heads: meant to give features to heads, and calibrated for that; it does not adapt in its own way.
         name: what it is called in messages.
         facts: how it was trained, for the model card.
     """
@@ -53,6 +54,7 @@ class ModelSource:
     shape: tuple[int, ...]
     temperature: float
     far: float
+    for_heads: bool
     name: str
     facts: Mapping[str, Any]
 
@@ -65,7 +67,7 @@ def load_source(model: Any) -> ModelSource:
         LearnerError: for anything that is no learner.
     """
     if isinstance(model, Learner):
-        return ModelSource(model, None, False, "any", (), 1.0, FAR, model.name, {})
+        return ModelSource(model, None, False, "any", (), 1.0, FAR, False, model.name, {})
     if not isinstance(model, str | Path):
         raise LearnerError(
             f"model must be a run folder, a folder of saved weights, a Learner or None, got {type(model).__name__}"
@@ -113,6 +115,7 @@ def _saved(folder: Path) -> ModelSource:
             tuple(content["learner"]["input_shape"]),
             float(content["temperature"]),
             float(content["far"]),
+            True,
             str(content["name"]),
             content.get("facts", {}),
         )
@@ -140,6 +143,7 @@ def _run(folder: Path) -> ModelSource:
         tuple(info["learner"].get("input_shape", ())),
         calibration.temperature if calibration else 1.0,
         calibration.threshold if calibration else FAR,
+        False,
         loaded.folder.path.name,
         {"data": info["data"]["name"], "protocol": info.get("protocol"), "checkpoint": dict(loaded.checkpoint)},
     )
