@@ -154,7 +154,7 @@ class FewShotEstimator(BaseEstimator):
         """Prepared inputs of a fitted estimator."""
         check_is_fitted(self, "input_kind_")
         if self.input_kind_ == "table":
-            return self._shaped(validate_data(self, X, dtype=np.float64, reset=False))
+            return self._shaped(np.asarray(validate_data(self, X, dtype=np.float64, reset=False)))
         kind = kind_of(X) if len(X) else self.input_kind_
         if kind != self.input_kind_ and not (self.encode is not None and self.input_kind_ == "texts"):
             raise DataError(f"fitted on {self.input_kind_}, asked about a {kind}: give X of the same kind")

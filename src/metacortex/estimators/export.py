@@ -93,6 +93,13 @@ class HeadModule(nn.Module):
         offset, unit: of the values: scores · unit + offset.
     """
 
+    anchors: Tensor
+    weights: Tensor
+    bias: Tensor
+    center: Tensor
+    unit: Tensor
+    offset: Tensor
+
     def __init__(self, head: Head, features: Any, offset: Any = 0.0, unit: Any = 1.0) -> None:
         super().__init__()
         for name in ("center", "anchors", "weights", "bias"):
@@ -119,6 +126,9 @@ class HeadModule(nn.Module):
 
 
 class _TableModule(nn.Module):
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, features: TableFeatures) -> None:
         super().__init__()
         self.register_buffer("mean", _float(features.mean))
@@ -283,7 +293,7 @@ class _WriteOut(TorchFunctionMode):
     """Inside, linear systems are solved in elementary operations."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _WRITTEN_OUT.get(func, func)(*args, **(kwargs or {}))
+        return (_WRITTEN_OUT.get(func) or func)(*args, **(kwargs or {}))
 
 
 def _frozen(learner: Learner) -> Learner:

@@ -141,12 +141,13 @@ def fit_head(spec: HeadSpec, views: Array, values: Array) -> tuple[Head, Array]:
         rate = spec.gamma / max(float(apart.sum() / max(count * (count - 1), 1)), 1e-12)
         gram = np.exp(-rate * squared_distances(flat, flat))
         centred, scale = flat, 1.0
-    inverse = np.linalg.inv(gram + spec.penalty * np.eye(len(gram)))
-    dual = inverse @ targets
+    inverse = np.asarray(np.linalg.inv(gram + spec.penalty * np.eye(len(gram))), dtype=np.float64)
+    dual = np.asarray(inverse @ targets, dtype=np.float64)
     left_out = _left_out(inverse, dual, targets, len(views), count) + bias
     if rate:
         return Head(spec, np.zeros_like(center), flat, dual, bias, rate), left_out
-    return Head(spec, center, flat[:0], centred.T @ dual / scale, bias, 0.0), left_out
+    weights = np.asarray(centred.T @ dual / scale, dtype=np.float64)
+    return Head(spec, center, flat[:0], weights, bias, 0.0), left_out
 
 
 def _left_out(inverse: Array, dual: Array, targets: Array, views: int, count: int) -> Array:

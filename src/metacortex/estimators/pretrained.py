@@ -327,8 +327,10 @@ def _restore_head(
     if "head" not in adapted:
         return None, None
     h = adapted["head"]
-    parts = [tensors[f"head/{name}"].numpy() for name in ("center", "anchors", "weights", "bias")]
-    head = Head(HeadSpec(h["kind"], h["penalty"], h["gamma"]), *parts, h["rate"])
+    center, anchors, weights, bias = (
+        tensors[f"head/{name}"].numpy() for name in ("center", "anchors", "weights", "bias")
+    )
+    head = Head(HeadSpec(h["kind"], h["penalty"], h["gamma"]), center, anchors, weights, bias, h["rate"])
     if source is not None:
         return NetFeatures(source.learner, h["unit"], h["pixel_unit"], h["colour_unit"]), head
     return TableFeatures(tensors["table/mean"].numpy(), tensors["table/scale"].numpy()), head

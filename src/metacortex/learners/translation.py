@@ -78,7 +78,7 @@ class Translating(Learner):
     def __init__(self, body: Seq2Seq, smoothing: float = 0.1) -> None:
         super().__init__()
         self.body = copy.deepcopy(body)
-        self.objective = TokenCrossEntropy(smoothing)
+        self.objective = TokenCrossEntropy(smoothing)  # type: ignore[assignment]
 
     # --- the protocol ---
 

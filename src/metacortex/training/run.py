@@ -124,7 +124,7 @@ def train(
         subject = learner if description is None else build_learner(description, seed=settings.training.seed)
         assert subject is not None
         tasks = domain.training_tasks(settings, subject) if subject.trains_on != "nothing" else None
-        validation = domain.tasks("val", settings.data) if "val" in domain.splits else None
+        validation = _validation(domain, settings)
         info = _info(settings, subject, domain, description, tasks, validation, command)
         info["data"]["source"] = settings.data.name if data is None else None
         with folder.lock():
@@ -172,6 +172,10 @@ def _continued(stored: RunSettings, asked: RunSettings) -> RunSettings:
         )
     kept = {key: getattr(asked.training, key) for key in _MAY_CHANGE}
     return replace(stored, training=replace(stored.training, **kept))
+
+
+def _validation(domain: Domain, settings: RunSettings) -> Any | None:
+    return domain.tasks("val", settings.data) if "val" in domain.splits else None
 
 
 def _begin(folder: RunFolder, settings: RunSettings, info: dict[str, Any], *, overwrite: bool) -> None:

@@ -103,7 +103,7 @@ class PascalDataset(Dataset):
         image: Any = Image.open(self.folder / "JPEGImages" / f"{name}.jpg").convert("RGB")
         mask: Any = Image.open(_mask_folder(self.folder) / f"{name}.png")
         if self.transform is not None:
-            image, mask = self.transform(image, mask, self.class_id)
+            image, mask = self.transform(image, mask, self.class_id)  # type: ignore[call-arg]
         target = self.class_id if self.target_transform is None else self.target_transform(self.class_id)
         return image, mask, target
 

@@ -183,7 +183,7 @@ class StoredClassDataset(ClassDataset):
         if plan is None or type(self).get_transform is not ClassDataset.get_transform:
             return None
         if plan not in self._readers:
-            turns = [_quarters(augmentation) for augmentation in self.class_augmentations]
+            turns = [turn for a in self.class_augmentations if (turn := _quarters(a)) is not None]
             view = self._view(plan.size)
             if plan.size:
                 index = np.tile(view.index, len(turns) + 1)

@@ -11,7 +11,7 @@ from torchmeta.modules.module import MetaModule, Parameters
 __all__ = ["MetaSequential"]
 
 
-class MetaSequential(nn.Sequential, MetaModule):
+class MetaSequential(nn.Sequential, MetaModule):  # type: ignore[misc]
     """`torch.nn.Sequential`; MetaModules in it get their part of ``params``, other modules use their own."""
 
     def forward(self, input: Any, params: Parameters | None = None) -> Any:

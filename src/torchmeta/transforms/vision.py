@@ -121,7 +121,13 @@ own: dict[str, type] = {"CenterCrop": _CenterCrop, "Compose": _Compose, "Resize"
 for _name, _class in own.items():
     _class.__name__ = _class.__qualname__ = _name
 
+CenterCrop: Any
+Compose: Any
+Resize: Any
+ToTensor: Any
 try:
-    from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor  # pyright: ignore
+    from torchvision import transforms as _theirs  # pyright: ignore
 except ImportError:
     CenterCrop, Compose, Resize, ToTensor = _CenterCrop, _Compose, _Resize, _ToTensor
+else:
+    CenterCrop, Compose, Resize, ToTensor = _theirs.CenterCrop, _theirs.Compose, _theirs.Resize, _theirs.ToTensor

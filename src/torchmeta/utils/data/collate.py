@@ -146,7 +146,7 @@ def _classes(task: Any) -> _Classes | None:
     gathers = [getattr(dataset, "gather", None) for dataset in task.datasets]
     if any(g is None for g in gathers) or not all(_plain(d.target_transform) for d in task.datasets):
         return None
-    if any(g[0] is not gathers[0][0] for g in gathers if g):
+    if any(g[0] is not gathers[0][0] for g in gathers if g):  # type: ignore[index]
         return None
     numbers = np.array([g[1] for g in gathers if g])
     return _Classes(gathers[0][0], numbers, np.array(task.cumulative_sizes), task.datasets)  # type: ignore[index]

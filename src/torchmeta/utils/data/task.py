@@ -97,12 +97,14 @@ class ConcatTask(Task, ConcatDataset):
         datasets: the copies.
     """
 
+    datasets: list[Dataset]  # type: ignore[assignment]
+
     def __init__(
         self, datasets: Sequence[Dataset], num_classes: int | None, target_transform: Transform | None = None
     ) -> None:
         own = [copy.copy(dataset) for dataset in datasets]
         Task.__init__(self, tuple([dataset.index for dataset in own]), num_classes, None, None)
-        self.datasets = own
+        self.datasets = own  # type: ignore[assignment]
         self.cumulative_sizes = ConcatDataset.cumsum(own)
         self.shared_target_transform = target_transform
         for dataset in own:
