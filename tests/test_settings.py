@@ -148,3 +148,8 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b"[data]\nname = '\xe9'")
     with pytest.raises(SettingsError, match="not UTF-8"):
         read_settings(tmp_path / "latin.toml")
+
+
+def test_options_of_the_base_model_follow_the_kind_of_tasks() -> None:
+    changed = merge(RunSettings(), {"learner.name": "multilingual", "backbone.hidden": "64"})
+    assert (changed.backbone.name, changed.backbone.options["hidden"]) == ("seq2seq", 64)

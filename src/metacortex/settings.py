@@ -381,8 +381,8 @@ def _change_kind(values: dict[str, dict[str, Any]], given: Mapping[str, Any], le
     if before is after:
         return
     values["data"] = {"name": given["data.name"]} if "data.name" in given else {}
-    if not any(key.startswith("backbone.") for key in given):
-        values["backbone"] = {}
+    if "backbone.name" not in given:
+        values["backbone"] = dict(_BACKBONES[after])
 
 
 def _from_flag(key: str, value: Any, hint: Any) -> Any:
