@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -52,7 +52,14 @@ class ANP(CNP):
     name: ClassVar[str] = "anp"
 
     def __init__(
-        self, model: nn.Module, features: int, role: Role | None = None, *, heads: int = 8, width: int = 128, **options
+        self,
+        model: nn.Module,
+        features: int,
+        role: Role | None = None,
+        *,
+        heads: int = 8,
+        width: int = 128,
+        **options: Any,
     ) -> None:
         super().__init__(model, features, role, width=width, **options)
         self.attention = MultiHeadAttention(features, features, width, width, heads)
