@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -278,3 +279,19 @@ def test_regression_tasks_of_other_sizes_stack() -> None:
         padded = Examples(batch.support.inputs[1], batch.support.targets[1], batch.support.mask[1])
         alone, stacked = predictions(learner, small), predictions(learner, Task(padded, small.query))
         torch.testing.assert_close(stacked, alone, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["running", "support"])
+def test_inputs_may_be_a_tree_of_tensors(norm: str) -> None:
+    """A dictionary of parts is learned from as their concatenation is, while training too."""
+
+    class Parts(nn.Module):
+        def forward(self, x: dict[str, Tensor]) -> Tensor:
+            return torch.cat([x["a"], x["b"]], -1)
+
+    task = vectors()
+    halves = [replace(e, inputs={"a": e.inputs[:, :2], "b": e.inputs[:, 2:]}) for e in (task.support, task.query)]
+    for training in (True, False):
+        of_parts = ProtoNet(Parts(), norm=norm).train(training).loss(Task(*halves))
+        whole = ProtoNet(nn.Identity(), norm=norm).train(training).loss(task)
+        assert torch.equal(of_parts.prediction, whole.prediction)

@@ -10,6 +10,7 @@ from metacortex.learners.features import FeatureLearner
 from metacortex.nn.body import Body
 from metacortex.nn.norm import real_rows
 from metacortex.task import Examples, Task
+from metacortex.tree import tree_map
 
 __all__ = ["MetricLearner"]
 
@@ -27,13 +28,13 @@ class MetricLearner(FeatureLearner):
         self.body = Body(model, norm)
 
     def loss(self, task: Task) -> Outcome:
-        """See `Learner.loss`. While training with the batch's statistics, all images pass at once."""
+        """See `Learner.loss`. While training with the batch's statistics, all inputs pass at once."""
         if not self.training or self.body.norm == "support":
             return super().loss(task)
         rows = task.support.targets.shape[0]
-        images = torch.cat([task.support.inputs, task.query.inputs])
+        inputs = tree_map(lambda a, b: torch.cat([a, b]), task.support.inputs, task.query.inputs)
         with real_rows(_joined_mask(task.support, task.query)):
-            features, seen = self.body(self.body.weights(), images)
+            features, seen = self.body(self.body.weights(), inputs)
         state = self.fit(features[:rows], task.support)
         buffers = {f"body.{k}": v for k, v in self.body.refreshed({0: seen}).items()}
         return self.outcome(self.compare(state, features[rows:]), task.query, buffers)
