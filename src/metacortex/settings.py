@@ -111,12 +111,15 @@ class TextSettings:
     )
     held_out: str = option("", "pairs that no training task shows; empty: as the corpus proposes; none: no pair")
     sentences: int = option(0, "training lines used; 0: all", min=0)
-    vocabulary: int = option(6000, "subwords, of all languages together", min=16)
-    description: Literal["words", "pairs", "both", "none"] = option("words", "what is told of a task")
-    shot: int = option(0, "support pairs of a task; in training any number up to it", min=0)
+    vocabulary: int = option(0, "subwords, of all languages together; 0: as suits the corpus", min=0)
+    description: Literal["words", "pairs", "both", "any", "none"] = option(
+        "any", "what is told of a task; any: words, pairs or both, by turns"
+    )
+    shot: int = option(8, "support pairs of a task; in training any number up to it", min=0)
     queries: int = option(64, "sentences of a task that are translated", min=1)
     max_length: int = option(60, "longest sentence in subwords", min=1)
     topics: int = option(0, "topics that tasks keep to, found by clustering the training lines; 0: none", min=0)
+    held_out_topics: int = option(0, "topics, the last ones, that no training task shows", min=0)
     features: str = option("", "array of image features, one row per image name")
     seed: int = option(0, "seed of the tasks", min=0)
 
@@ -212,6 +215,8 @@ _BACKBONES: dict[type, dict[str, Any]] = {
     FunctionSettings: {"name": "mlp", "hidden": [40, 40]},
     TextSettings: {"name": "seq2seq"},
 }
+_PHRASEBOOK = {"name": "seq2seq", "embedding": 128, "hidden": 128}
+"""The base model of runs on the phrasebook: small enough to learn something in three minutes."""
 _LEARNERS: dict[type, str] = {DataSettings: "protonet", FunctionSettings: "maml", TextSettings: "meta_lstm"}
 """What is taken where the settings name nothing, by the kind of tasks."""
 
@@ -235,7 +240,8 @@ def from_mapping(values: Mapping[str, Any]) -> RunSettings:
     if training.get("minutes") and "steps" not in training:
         training["steps"] = 0
     tasks = _task_settings(sections["data"].get("name"), sections["learner"].get("name"))
-    backbone = sections["backbone"] or dict(_BACKBONES[tasks])
+    phrases = tasks is TextSettings and sections["data"].get("name", "phrasebook") == "phrasebook"
+    backbone = sections["backbone"] or dict(_PHRASEBOOK if phrases else _BACKBONES[tasks])
     return RunSettings(
         learner=_named("learner", sections["learner"], _LEARNERS[tasks]),
         backbone=_named("backbone", backbone, _BACKBONES[tasks]["name"]),

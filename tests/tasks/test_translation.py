@@ -87,6 +87,9 @@ def test_tensors_say_the_lines_that_info_names(text: EncodedCorpus) -> None:
         assert len(tokens) == length
         assert tokens[-1] == EOS
         assert text.subwords.decode(tokens) == task.info["description"]
+        for end, code in (("source", pair[0]), ("target", pair[1])):
+            at = int(task.description[f"{end}_position"])
+            assert text.subwords.decode(tokens[: at + 1]).endswith(NAMES[code])
         assert NAMES[pair[0]] in task.info["description"]
         assert NAMES[pair[1]] in task.info["description"]
         assert [int(task.description[f"{end}_language"]) for end in ("source", "target")] == [
@@ -190,10 +193,12 @@ def test_what_is_told_changes_no_query(text: EncodedCorpus) -> None:
     assert int(task.description["target_language"]) == list(NAMES).index(told[1])
     task = variants[2].task(0)
     assert {key: value.tolist() for key, value in task.description.items()} == {
-        "tokens": [EOS],
-        "length": 1,
+        "tokens": [],
+        "length": 0,
         "source_language": -1,
         "target_language": -1,
+        "source_position": -1,
+        "target_position": -1,
     }
     assert task.support.inputs["source"].shape == (0, 1)
 

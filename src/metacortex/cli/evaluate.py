@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from metacortex.cli.evaluate_translation import draw_curves_of, score_sets
 from metacortex.cli.options import Json, Quiet, Threads, examples
-from metacortex.cli.output import bar, emit, table, tell
-
-if TYPE_CHECKING:
-    from metacortex.translation.evaluate import TranslationReport
+from metacortex.cli.output import bar, emit, tell
+from metacortex.errors import SettingsError
 
 __all__ = ["add_to", "evaluate_command"]
 
@@ -21,6 +20,8 @@ _EPILOG = examples(
         "evaluate runs/proto --data digits --way 10 --shot 5",
         "evaluate runs/maml --norm query-batch --json",
         "evaluate runs/meta --split test_2017_flickr --pairs en-fr,en-de --beam 5",
+        "evaluate runs/meta --against runs/multilingual",
+        "evaluate runs/meta --shots 0,1,5,10,50,200 --pairs new_test --against runs/multilingual --out curves",
     ],
     """What is not given is that of the run. The tasks are fixed: the same for every learner, so that results can
     be compared pair by pair. With --json: accuracy (mean over tasks, 0 to 1), ci95 (half width of its 95 %
@@ -29,7 +30,9 @@ _EPILOG = examples(
     fingerprint (results with the same one are of the same tasks), learner, checkpoint, scores (accuracy of each
     task), run, saved. A run that translates is scored over whole sets: bleu, chrf, exact (means over the pairs),
     bleu_shuffled_description, bleu_wrong_description, bleu_empty_description, bleu_unseen_wording, pairs (the same
-    for each), protocol, learner, run, saved.""",
+    for each), protocol, learner, run, saved; with --against also against (for each run and, last, all together: run,
+    bleu, against_bleu, difference, ci95, worse: share of the resamples without an advantage). With --shots: protocol,
+    curves (label, learner, run, points: shot, bleu, chrf, exact, difference to the first, cells), files.""",
 )
 
 
@@ -42,7 +45,9 @@ def evaluate_command(
     protocol: Annotated[str | None, typer.Option(help="Another split protocol.", show_default=False)] = None,
     split: Annotated[str, typer.Option(help="Whose classes: train, val or test.")] = "test",
     way: Annotated[int | None, typer.Option(min=1, help="Classes per task.", show_default=False)] = None,
-    shot: Annotated[int | None, typer.Option(min=1, help="Support examples per class.", show_default=False)] = None,
+    shot: Annotated[
+        int | None, typer.Option(min=0, help="Support examples per class; example pairs.", show_default=False)
+    ] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Query examples per class.", show_default=False)] = None,
     tasks: Annotated[int, typer.Option(min=1, help="Number of test tasks.")] = 600,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the test tasks.", show_default=False)] = None,
@@ -56,6 +61,27 @@ def evaluate_command(
         str, typer.Option(help="Translation: directed pairs, or held_out, new_test.", show_default=False)
     ] = "",
     beam: Annotated[int, typer.Option(min=1, help="Translation: hypotheses kept; 1 is greedy.")] = 1,
+    describe: Annotated[
+        str | None,
+        typer.Option(metavar="HOW", help="Translation: told by words, pairs, both or none.", show_default=False),
+    ] = None,
+    sentences: Annotated[
+        int | None, typer.Option(min=0, help="Translation: the first so many of a pair; 0: all.", show_default=False)
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("--most-pairs", min=0, help="Translation: pairs at most; 0: all.", show_default=False)
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="Translation: another run on the same sentences.", show_default=False),
+    ] = None,
+    shots: Annotated[
+        str, typer.Option(metavar="N,N…", help="Translation: a curve over numbers of example pairs.")
+    ] = "",
+    topics: Annotated[str, typer.Option(metavar="N,N…", help="Translation: topics for the curve to keep within.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Translation: where the curve goes.", show_default=False)
+    ] = None,
     threads: Threads = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -66,15 +92,19 @@ def evaluate_command(
     from metacortex.runs.folder import RunFolder
     from metacortex.training.trainer import limited_threads
 
+    asked = {"pairs": pairs, "describe": describe, "sentences": sentences, "most": most, "against": against or []}
     if RunFolder.open(run).info().get("learner", {}).get("kind") == "translation":
-        from metacortex.translation.evaluate import evaluate_translation
-
-        with limited_threads(threads), bar("translating", show=not quiet) as progress:
-            report = evaluate_translation(
-                run, split=split, pairs=pairs, shot=shot, beam=beam, checkpoint=checkpoint, progress=progress
-            )
-        _show_report(run, report, as_json=as_json)
+        options = {**asked, "split": split, "beam": beam, "shot": shot, "checkpoint": checkpoint}
+        with limited_threads(threads):
+            if shots:
+                draw_curves_of(run, {**options, "shots": shots, "topics": topics}, out, as_json=as_json, quiet=quiet)
+            else:
+                score_sets(run, options, as_json=as_json, quiet=quiet)
+            write_run_report(run)
         return
+    for name, value in {**asked, "shots": shots, "topics": topics}.items():
+        if value:
+            raise SettingsError(f"--{name} is for runs that translate, this one is a run on images or functions")
     with limited_threads(threads), bar("evaluating", show=not quiet) as progress:
         result = evaluate_run(
             run,
@@ -98,38 +128,6 @@ def evaluate_command(
         return
     tell(f"{result.learner}: {result.metric} {result.figure} (95 % interval, {len(result.scores)} tasks)")
     tell(f"protocol: {result.protocol}")
-    if saved:
-        tell(f"kept in {saved}")
-
-
-def _show_report(run: Path, report: TranslationReport, *, as_json: bool) -> None:
-    saved = None if report.path is None else str(report.path)
-    if as_json:
-        emit("evaluate", {**report.to_json(translations=False), "run": str(run), "saved": saved})
-        return
-    from metacortex.data.text.corpus import show_pair
-    from metacortex.translation.evaluate import FALSIFICATIONS
-
-    def points(value: float | None) -> str:
-        return "-" if value is None else f"{value:.2f}"
-
-    rows = [
-        [show_pair(p.pair), *map(points, (p.scores.bleu, p.scores.chrf)), f"{100 * p.scores.exact:.1f}"]
-        + [points(p.falsified.get(name)) for name in FALSIFICATIONS]
-        for p in report.pairs
-    ]
-    exact = report.mean("exact")
-    means = [
-        "mean",
-        points(report.mean("bleu")),
-        points(report.mean("chrf")),
-        "-" if exact is None else f"{100 * exact:.1f}",
-    ]
-    rows.append([*means, *(points(report.mean(name)) for name in FALSIFICATIONS)])
-    names = [f"BLEU, {name.replace('_', ' ')}" for name in FALSIFICATIONS]
-    table(f"{report.learner}", ["pair", "BLEU", "chrF", "exact %", *names], rows)
-    tell(f"protocol: {report.protocol}")
-    tell(f"{report.pairs[0].scores.bleu_signature}; {report.pairs[0].scores.chrf_signature}")
     if saved:
         tell(f"kept in {saved}")
 

@@ -10,7 +10,7 @@ import typer
 
 from metacortex.cli.options import Json, Threads, examples
 from metacortex.cli.output import emit, note, tell
-from metacortex.errors import DataError
+from metacortex.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from metacortex.skills.answer import Answer
@@ -22,12 +22,17 @@ _ADAPT = examples(
     [
         "adapt runs/proto letters --out letters.skill",
         "adapt runs/proto photos --out mine.skill --no-invert",
+        "adapt runs/meta pairs.tsv --from en --to da --out danish.skill",
+        "adapt runs/meta lines.en lines.da --from en --to da --out danish.skill",
     ],
-    """FOLDER has one sub-folder per class, named as the class; it holds images of any number, size and mode. If
+    """Images: FOLDER has one sub-folder per class, named as the class; it holds images of any number, size and mode. If
     the run learned from bright strokes on a dark ground, images with a light border are inverted (and the other
     way round); --invert and --no-invert decide it for all of them. With --json: skill, bytes, learner, norm,
     classes (name and number of examples), background (dark, light or any: that of the training images), invert
-    (null: image by image), threshold (null: "none of these" is not available).""",
+    (null: image by image), threshold (null: "none of these" is not available). A run that translates learns a pair
+    of languages from example pairs: a table (source, tab, target in each line), or two files of as many lines; the
+    languages may be named, also ones that the run has never seen. With --json: skill, bytes, learner, pair, names,
+    description, examples.""",
 )
 
 _PREDICT = examples(
@@ -47,22 +52,47 @@ def adapt_command(
         typer.Argument(metavar="RUN", help="Run folder, as `metacortex train --out` wrote it.", show_default=False),
     ],
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="One sub-folder of images per class.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FOLDER|PAIRS", help="One sub-folder of images per class; or sentence pairs.", show_default=False
+        ),
     ],
+    second: Annotated[
+        Path | None, typer.Argument(metavar="[TARGETS]", help="Sentences that PAIRS belongs to.", show_default=False)
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", metavar="SKILL", help="File of the skill.", show_default=False)],
     invert: Annotated[
         bool | None,
         typer.Option("--invert/--no-invert", help="Exchange dark and light, or not.", show_default="image by image"),
     ] = None,
     norm: Annotated[str | None, typer.Option(help="Another batch-norm policy.", show_default=False)] = None,
+    source: Annotated[str, typer.Option("--from", metavar="LANGUAGE", help="Of the pairs' first sentences.")] = "",
+    target: Annotated[str, typer.Option("--to", metavar="LANGUAGE", help="Of the pairs' second sentences.")] = "",
+    words: Annotated[
+        str | None, typer.Option("--describe", metavar="TEXT", help="The task in your own words.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=0, help="Translation: updates of all weights on the pairs besides.", show_default=False),
+    ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="best or last.", show_default=False)] = None,
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
-    """Teach a trained learner the classes in a folder; the skill is one small file."""
+    """Teach a trained learner the classes in a folder, or a pair of languages by examples; the skill is one file."""
+    from metacortex.runs.folder import RunFolder
     from metacortex.skills.learn import learn_skill
     from metacortex.training.trainer import limited_threads
 
+    if RunFolder.open(run).info().get("learner", {}).get("kind") == "translation":
+        _refuse_given("a run that translates", {"--invert": invert, "--norm": norm})
+        options = {"source": source, "target": target, "words": words, "steps": steps, "checkpoint": checkpoint}
+        with limited_threads(threads):
+            _adapt_to_pairs(run, folder, second, out, options, as_json=as_json)
+        return
+    given = {"TARGETS": second, "--from": source, "--to": target, "--describe": words, "--steps": steps}
+    _refuse_given("a run on images", given)
     with limited_threads(threads):
         skill = learn_skill(run, folder, checkpoint=checkpoint, norm=norm, invert=invert)
     path = skill.save(out)
@@ -115,6 +145,39 @@ def add_to(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command("adapt", epilog=_ADAPT)(adapt_command)
     app.command("predict", epilog=_PREDICT)(predict_command)
+
+
+def _refuse_given(what: str, options: dict[str, Any]) -> None:
+    """Refuse options of another kind of run; those not given are ``None`` or empty."""
+    for name, value in options.items():
+        if value is not None and value != "":
+            raise SettingsError(f"{what} has no use for {name} ({value}): leave it out")
+
+
+def _adapt_to_pairs(
+    run: Path, first: Path, second: Path | None, out: Path, options: dict[str, Any], *, as_json: bool
+) -> None:
+    from metacortex.data.text.aligned import read_aligned_pairs, read_pairs
+    from metacortex.skills.text import learn_translation
+
+    pairs = read_pairs(first) if second is None else read_aligned_pairs(first, second)
+    skill = learn_translation(run, pairs, **options)
+    path = skill.save(out)
+    if as_json:
+        content = {
+            "skill": str(path),
+            "bytes": path.stat().st_size,
+            "learner": skill.provenance["learner"],
+            "pair": list(skill.pair),
+            "names": list(skill.names),
+            "description": skill.words,
+            "examples": skill.examples,
+        }
+        emit("adapt", content)
+        return
+    told = f', told "{skill.words}"' if skill.words else ""
+    tell(f"learned {skill.names[0]} to {skill.names[1]} from {skill.examples} example pairs{told}")
+    tell(f"kept in {path} ({path.stat().st_size / 1000:.0f} kB); use it with: metacortex translate {path} TEXT")
 
 
 def _described(skill: Skill, path: Path, classes: dict[str, int]) -> dict[str, Any]:

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from metacortex.settings import RunSettings
     from metacortex.training.run import RunResult
 
-__all__ = ["add_to", "train_command"]
+__all__ = ["FIRST_LOOK_MINUTES", "add_to", "train_command"]
+
+FIRST_LOOK_MINUTES = 3.0
+"""Budget of a run on sentences where none was given."""
 
 _EPILOG = examples(
     [
         "train protonet --data omniglot --way 5 --shot 1 --minutes 30 --out runs/proto",
         "train maml --data glyphs --steps 2000 --inner-lr 0.4 --out runs/maml",
+        "train metalstm",
         "train --config run.toml --set training.lr=0.001 --out runs/mine",
         "train --resume --out runs/proto",
     ],
@@ -66,7 +70,7 @@ def train_command(
         str | None,
         typer.Argument(metavar="[LEARNER]", help="Which learner; see `metacortex learners`.", show_default=False),
     ] = None,
-    out: Annotated[Path | None, _flag("out", "Folder of the run.", "Run", "FOLDER")] = None,
+    out: Annotated[Path | None, _flag("out", "Folder of the run; runs/LEARNER if not given.", "Run", "FOLDER")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.", rich_help_panel="Run")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel="Run")
@@ -116,14 +120,22 @@ def train_command(
     quiet: Quiet = False,
 ) -> None:
     """Meta-train a learner into a run folder, with live progress; the best model by validation is kept."""
-    if out is None:
+    from metacortex.settings import with_training
+
+    if out is None and (learner is None or resume):
         raise SettingsError("say where the run goes: --out FOLDER, e.g. --out runs/first")
     flags = {setting: context.params[name] for name, setting in _FLAGS.items() if context.params[name] is not None}
     if learner is not None:
         from metacortex.learners.registry import canonical_name
 
         flags["learner.name"] = canonical_name(learner)
-    settings = _settings(out, config, {**flags, **_assigned(flags, assignments or [])}, resume=resume)
+    if out is None:
+        out = Path("runs") / flags["learner.name"]
+    given = {**flags, **_assigned(flags, assignments or [])}
+    settings = _settings(out, config, given, resume=resume)
+    if settings is not None and _for_a_first_look(settings, config, given, resume=resume):
+        settings = with_training(settings, steps=0, minutes=FIRST_LOOK_MINUTES)
+        note(f"no budget given: {FIRST_LOOK_MINUTES:g} minutes; more with --minutes or --steps")
     result = _train(settings, out, resume=resume, overwrite=overwrite, progress=not quiet)
     if result.finished:
         from metacortex.reports.run_report import write_run_report
@@ -137,6 +149,14 @@ def train_command(
 def add_to(app: typer.Typer) -> None:
     """Add the verb."""
     app.command("train", epilog=_EPILOG)(train_command)
+
+
+def _for_a_first_look(settings: RunSettings, config: Path | None, given: dict[str, Any], *, resume: bool) -> bool:
+    """Whether a run on sentences was asked for without a budget: steps would take an hour there."""
+    from metacortex.settings import TextSettings
+
+    asked = {"training.steps", "training.minutes"} & given.keys()
+    return isinstance(settings.data, TextSettings) and config is None and not asked and not resume
 
 
 def _assigned(flags: dict[str, Any], assignments: list[str]) -> dict[str, Any]:

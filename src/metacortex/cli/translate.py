@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from metacortex.cli.options import Json, Threads, examples
 from metacortex.cli.output import emit, note
 from metacortex.errors import SettingsError
+
+if TYPE_CHECKING:
+    from metacortex.translation.translator import Translator
 
 __all__ = ["add_to", "translate_command"]
 
@@ -20,6 +23,7 @@ _EPILOG = examples(
         "translate runs/meta --from en --to fr < english.txt > french.txt",
         "translate runs/meta --from en --to fr --beam 5 --best 3 --attention look.png 'two cats'",
         "translate runs/meta --from en --to da --pairs examples.tsv < english.txt",
+        "translate danish.skill 'two cats'",
     ],
     """Without sentences, lines are read from standard input; a line in, a line out, also for empty lines. Bytes that
     are no UTF-8 become a replacement character. With --best N: N lines for each sentence, score and translation
@@ -29,7 +33,10 @@ _EPILOG = examples(
 
 def translate_command(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run folder of a translation learner.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RUN|SKILL", help="Run folder of a translation learner, or a skill of one pair.", show_default=False
+        ),
     ],
     sentences: Annotated[
         list[str] | None, typer.Argument(metavar="[SENTENCE]…", help="Text to translate.", show_default=False)
@@ -51,20 +58,19 @@ def translate_command(
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
-    """Translate sentences with a trained run, told the pair of languages in words or by example pairs."""
-    from metacortex.data.text.aligned import read_pairs
+    """Translate sentences with a trained run, told the languages in words or by example pairs, or with a skill."""
     from metacortex.data.text.lines import decode_line
     from metacortex.training.trainer import limited_threads
     from metacortex.translation.picture import draw_attention
-    from metacortex.translation.translator import TextRun
 
-    if not source or not target:
-        raise SettingsError("say the languages: --from LANGUAGE --to LANGUAGE, e.g. --from en --to fr")
     if best > beam:
         raise SettingsError(f"--best {best} needs a beam of at least as many: --beam {best}")
     with limited_threads(threads):
-        support = () if pairs is None else read_pairs(pairs)
-        translator = TextRun(run, checkpoint=checkpoint).translator(source, target, words=words, support=support)
+        if run.is_file():
+            given = {"--from": source, "--to": target, "--describe": words, "--pairs": pairs}
+            translator = _of_skill(run, {**given, "--checkpoint": checkpoint})
+        else:
+            translator = _of_run(run, source, target, words, pairs, checkpoint)
         lines = list(sentences) if sentences else [decode_line(line) for line in sys.stdin.buffer]
         found = translator.translate(lines, beam=beam, best=best, attention=attention is not None)
     for number, one in enumerate(found, 1):
@@ -80,6 +86,30 @@ def translate_command(
     for one in found:
         for text, score in zip(one.texts, one.scores, strict=True):
             sys.stdout.write(f"{score:.3f}\t{text}\n" if best > 1 else f"{text}\n")
+
+
+def _of_run(
+    run: Path, source: str, target: str, words: str | None, pairs: Path | None, checkpoint: str | None
+) -> Translator:
+    from metacortex.data.text.aligned import read_pairs
+    from metacortex.translation.translator import TextRun
+
+    if not source or not target:
+        raise SettingsError("say the languages: --from LANGUAGE --to LANGUAGE, e.g. --from en --to fr")
+    support = () if pairs is None else read_pairs(pairs)
+    return TextRun(run, checkpoint=checkpoint).translator(source, target, words=words, support=support)
+
+
+def _of_skill(path: Path, given: dict[str, Any]) -> Translator:
+    from metacortex.skills.text import TranslationSkill
+
+    skill = TranslationSkill.load(path)
+    for option, value in given.items():
+        if value:
+            raise SettingsError(
+                f"the skill {path} translates {skill.names[0]} into {skill.names[1]} as it is: leave out {option}"
+            )
+    return skill.translator
 
 
 def add_to(app: typer.Typer) -> None:

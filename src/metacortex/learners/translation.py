@@ -72,6 +72,7 @@ class Translating(Learner):
     """
 
     train_tasks: ClassVar[int] = 4
+    default_lr: ClassVar[float] = 2e-3
     autograd_gradient = True
     objective: TokenCrossEntropy  # type: ignore[override]
 
@@ -194,19 +195,28 @@ class Translating(Learner):
                 looked = torch.stack(each, 1)
         return Translations(found.tokens, found.scores, looked)
 
-    def tuned(self, state: State, support: Examples, rule: UpdateRule, steps: int) -> State:
+    def tuned(self, state: State, support: Examples, rule: UpdateRule, steps: int, *, size: int = 0) -> State:
         """The state after ``steps`` updates of all weights on the support pairs.
 
         The gradients count as constants, so the new weights are differentiable in the old ones as the
         identity: first-order MAML, where this is part of meta-training.
+
+        Args:
+            state: what `adapt` returned.
+            support: the pairs.
+            rule: of the updates.
+            steps: how many.
+            size: pairs of an update, which go through the support by turns; 0 for all of them.
         """
-        if not support.targets.shape[0] or not steps:
+        count = support.targets.shape[0]
+        if not count or not steps:
             return state
         fast: dict[str, Tensor] = state["weights"]
         carry = rule.init(fast)
         for k in range(steps):
+            part = _part(support, k, size) if 0 < size < count else support
             gradients, _ = first_order_gradient(
-                lambda weights: (self.score({**state, "weights": weights}, support).loss, {}), fast
+                lambda weights, part=part: (self.score({**state, "weights": weights}, part).loss, {}), fast
             )
             fast, carry = rule.update(gradients, carry, fast, k)
         return {**state, "weights": fast}
@@ -234,6 +244,14 @@ def body_of(backbone: nn.Module, *, tagged: bool = False) -> Seq2Seq:
     if not isinstance(backbone, Seq2SeqShape):
         raise SettingsError(f"translation needs the backbone 'seq2seq', got {type(backbone).__name__}")
     return backbone.build(tagged=tagged)
+
+
+def _part(examples: Examples, number: int, size: int) -> Examples:
+    """As many examples, the next ones with every number and the first after the last."""
+    rows = (number * size + torch.arange(size, device=examples.targets.device)) % examples.targets.shape[0]
+    inputs = {name: x[rows] for name, x in examples.inputs.items()}
+    mask = None if examples.mask is None else examples.mask[rows]
+    return replace(examples, inputs=inputs, targets=examples.targets[rows], mask=mask)
 
 
 def _trimmed(examples: Examples) -> Examples:

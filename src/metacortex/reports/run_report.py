@@ -10,9 +10,11 @@ from metacortex.evaluation.results import EvaluationResult, load_result
 from metacortex.evaluation.run import LoadedRun, load_run
 from metacortex.reports.page import Page, Picture, Section, Table, write_page
 from metacortex.reports.pictures import draw_functions, draw_reliability, draw_tasks
+from metacortex.reports.translation_report import scored_sets, translation_sections
 from metacortex.runs.domain import open_domain
 from metacortex.runs.folder import RunFolder
 from metacortex.runs.log import read_log
+from metacortex.translation.translator import TextRun
 
 __all__ = ["REPORT_FILE", "run_page", "write_run_report"]
 
@@ -46,7 +48,7 @@ def run_page(run: Path | str) -> Page:
     results = _results(folder)
     name = info["learner"]["name"]
     sections = [
-        _measured(results),
+        scored_sets(folder) or _measured(results),
         _training(folder),
         *_diagnoses(results),
         *_examples(folder, info),
@@ -119,6 +121,8 @@ def _diagnoses(results: list[EvaluationResult]) -> list[Section]:
 def _examples(folder: RunFolder, info: dict[str, Any]) -> list[Section]:
     """A few test tasks, where the run's data is still there to draw them from."""
     try:
+        if info["learner"].get("kind") == "translation":
+            return translation_sections(TextRun(folder.path))
         loaded = load_run(folder.path)
         domain = open_domain(loaded.settings.data, folder.path)
         if domain.fingerprint != info["data"]["fingerprint"] or "test" not in domain.splits:

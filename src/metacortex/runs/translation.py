@@ -27,6 +27,9 @@ __all__ = ["SUBWORDS_FILE", "TranslationDomain", "load_text"]
 SUBWORDS_FILE = "subwords.model"
 """In the run folder: the sentencepiece model that the run was trained with."""
 
+_USUAL_VOCABULARY, _VOCABULARY = 6000, {"phrasebook": 2000}
+"""Subwords where the settings leave their number open: phrases repeat themselves more than sentences do."""
+
 
 def load_text(settings: TextSettings) -> Corpus:
     """Load the corpus that the settings name, with its options."""
@@ -59,7 +62,8 @@ class TranslationDomain:
         if kept is not None and kept.is_file():
             self.subwords = Subwords.open(kept)
         else:
-            self.subwords = learn_subwords(self.corpus, settings.vocabulary, topics=self.topics)
+            size = settings.vocabulary or _VOCABULARY.get(settings.name, _USUAL_VOCABULARY)
+            self.subwords = learn_subwords(self.corpus, size, topics=self.topics)
         self.text = EncodedCorpus(self.corpus, self.subwords)
         self.fingerprint = f"{self.corpus.fingerprint[:32]}{self.subwords.fingerprint[:32]}"
 
@@ -104,7 +108,7 @@ class TranslationDomain:
 
     def tasks(self, split: str, data: TextSettings) -> TranslationTasks:
         """Fixed tasks of a split: those pairs that the settings name, else those trained on."""
-        spec = TranslationSpec(data.shot, data.queries, data.description, max_length=data.max_length)
+        spec = TranslationSpec(_support(data, most=True), data.queries, data.description, max_length=data.max_length)
         return self._tasks(split, data, spec, seed=data.seed)
 
     def details(self, split: str, data: TextSettings) -> dict[str, Any]:
@@ -115,7 +119,7 @@ class TranslationDomain:
             "split": split,
             "pairs": data.pairs or "trained",
             "description": data.description,
-            "shot": data.shot,
+            "shot": _support(data, most=True),
             "queries": data.queries,
             "seed": data.seed,
         }
@@ -126,10 +130,14 @@ class TranslationDomain:
             pairs = self.corpus.pairs(pairs)  # type: ignore[assignment, arg-type]
             if not pairs:
                 raise DataError(f"corpus '{self.name}' has no pairs of the kind '{data.pairs}'")
-        return TranslationTasks(self.text, spec, seed=seed, split=split, pairs=pairs, topics=self.topics)
+        topics = self.topics
+        shown = None if topics is None else range(len(topics) - min(data.held_out_topics, len(topics) - 1))
+        return TranslationTasks(self.text, spec, seed=seed, split=split, pairs=pairs, topics=topics, only_topics=shown)
 
 
-def _support(data: TextSettings) -> int | tuple[int, int]:
-    """Training shows any number of support pairs up to that of the tests, so that fewer serve as well."""
+def _support(data: TextSettings, *, most: bool = False) -> int | tuple[int, int]:
+    """Support pairs of a task. Training shows any number up to that of the tests, so that fewer serve as well."""
+    if data.description in ("words", "none") or not data.shot:
+        return 0
     least = 1 if data.description == "pairs" else 0
-    return (min(least, data.shot), data.shot) if data.shot else 0
+    return data.shot if most else (min(least, data.shot), data.shot)

@@ -14,6 +14,7 @@ The header is the text ``metacortex_skill`` of the file's metadata, version 1:
      "aliases": {...},             tensors that are stored once under another name
      "sha256": "9f2c..."}          of the tensors and of all the above
 
+A skill that is no classifier of images says so in ``"kind"`` and has other keys (see `metacortex.skills.text`).
 Keys may be added; the meaning of these does not change within a version.
 """
 

@@ -65,7 +65,10 @@ def learn_skill(
     info = RunFolder.open(run).info()
     kind = info["learner"].get("kind", "classification")
     if kind != "classification":
-        raise RunError(f"the run in {run} is one of {kind}: only those of classification learn from folders of images")
+        repair = ", this one learns from a table of sentence pairs" if kind == "translation" else ""
+        raise RunError(
+            f"the run in {run} is one of {kind}: only those of classification learn from folders of images{repair}"
+        )
     trained = info.get("norm")
     loaded = load_run(run, checkpoint=checkpoint, norm=norm or ("support" if trained == "query-batch" else None))
     examples = find_examples(folder)

@@ -126,6 +126,8 @@ class Skill:
         """
         path = Path(path)
         header, tensors = read_skill_file(path)
+        if header.get("kind", "classification") != "classification":
+            raise RunError(f"the skill {path} is one of {header['kind']}: use metacortex translate")
         try:
             state = unflatten_state(header["state"], tensors)
             support = SupportSet(

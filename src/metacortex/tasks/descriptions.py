@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import TYPE_CHECKING, Literal
 
+import torch
+from torch import Tensor
+
+from metacortex.data.text.lines import clean
+from metacortex.data.text.subwords import EOS
 from metacortex.errors import unknown_name
 
-__all__ = ["TRAINING", "UNSEEN", "WORDINGS", "Wording", "describe", "wordings"]
+if TYPE_CHECKING:
+    from metacortex.data.text.subwords import Subwords
+
+__all__ = ["TRAINING", "UNSEEN", "WORDINGS", "Wording", "describe", "description_tensors", "name_ends", "wordings"]
 
 Wording = Literal["training", "unseen", "plain"]
 
@@ -65,3 +74,53 @@ def describe(wording: str, source: str, target: str, topic: str = "") -> str:
     """
     text = wording.format(source=source, target=target)
     return f"{text}, about {topic}" if topic else text
+
+
+def name_ends(text: str, source: str, target: str) -> tuple[int, int]:
+    """Where the names of the two languages end in a description: characters up to there, -1 for one not named.
+
+    Of two names of which one contains the other, the longer is looked for first.
+
+    Example:
+        >>> text = "from Norwegian Bokmål to Norwegian"
+        >>> [text[:end] for end in name_ends(text, "Norwegian", "Norwegian Bokmål")]
+        ['from Norwegian Bokmål to Norwegian', 'from Norwegian Bokmål']
+    """
+    ends = dict.fromkeys((source, target), -1)
+    for name in sorted(ends, key=len, reverse=True):
+        found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) if name else None
+        if found:
+            ends[name] = found.end()
+            text = text[: found.start()] + " " * len(found[0]) + text[found.end() :]
+    return ends[source], ends[target]
+
+
+def description_tensors(
+    subwords: Subwords, words: str, names: tuple[str, str] | None = None, numbers: tuple[int, int] = (-1, -1)
+) -> dict[str, Tensor]:
+    """A description as learners read it.
+
+    Args:
+        subwords: in which it is written.
+        words: the text; an empty one says nothing at all and has no token.
+        names: of the two languages, to say where in the text they are named.
+        numbers: of the two languages, for learners that read tags; -1 where not told.
+
+    Returns:
+        ``tokens`` ``[D]`` ended by EOS and their ``length``; ``source_language`` and ``target_language``;
+        ``source_position`` and ``target_position``, the tokens at which the names end, -1 where there are none.
+        All int64.
+    """
+    text = clean(words)
+    tokens = [*subwords.encode(text), EOS] if text else []
+    ends = (-1, -1) if names is None else name_ends(text, *names)
+    # Subwords do not reach across spaces, so that a text up to the end of a name has those of the whole.
+    source, target = (min(len(subwords.encode(text[:end])), len(tokens)) - 1 if end > 0 else -1 for end in ends)
+    found = {
+        "length": len(tokens),
+        "source_language": numbers[0],
+        "target_language": numbers[1],
+        "source_position": source,
+        "target_position": target,
+    }
+    return {"tokens": torch.tensor(tokens, dtype=torch.int64), **{name: torch.tensor(n) for name, n in found.items()}}

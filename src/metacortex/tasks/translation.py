@@ -30,7 +30,8 @@ Integers = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
 # Streams of random numbers within a task. Their numbers are part of what a task is: never renumber.
-_CHOICE, _SHOT, _SUPPORT, _WORDING, _TOLD = range(5)
+_CHOICE, _SHOT, _SUPPORT, _WORDING, _TOLD, _KIND = range(6)
+_KINDS = ("words", "pairs", "both")
 
 
 class TranslationTasks:
@@ -65,8 +66,8 @@ class TranslationTasks:
         >>> text = EncodedCorpus(corpus, learn_subwords(corpus, 300))
         >>> tasks = TranslationTasks(text, TranslationSpec(1, 2, "both"), seed=0, split="train")
         >>> task = tasks.task(0)
-        >>> len(task.support.targets), len(task.query.targets), sorted(task.description)
-        (1, 2, ['length', 'source_language', 'target_language', 'tokens'])
+        >>> len(task.support.targets), len(task.query.targets), int(task.description["length"]) > 3
+        (1, 2, True)
     """
 
     def __init__(
@@ -136,8 +137,8 @@ class TranslationTasks:
 
         Returns:
             A `Task` with inputs ``{"source": [N, L], "source_length": [N]}``, targets ``[N, L']`` (sentences ended
-            by EOS, padded with PAD), the description ``{"tokens": [D], "length": [], "source_language": [],
-            "target_language": []}``, all int64, and the ``info`` of `TaskPlan.info`.
+            by EOS, padded with PAD), the description of `metacortex.tasks.descriptions.description_tensors`, all
+            int64, and the ``info`` of `TaskPlan.info`.
 
         Raises:
             DataError: for a negative index.
@@ -165,15 +166,29 @@ class TranslationTasks:
         pool, query = self._queries.choose(number, fold(key, _CHOICE))
         low, high = self.spec.range_of("shot")
         shot = low + _integer(fold(key, _SHOT), high - low + 1)
-        return self._plan(number, key, pool, query, shot)
+        plan = self._plan(number, key, pool, query, shot)
+        if self.spec.description != "any":
+            return plan
+        kind = _KINDS[_integer(fold(key, _KIND), len(_KINDS))]
+        if kind == "words":
+            return replace(plan, support=query[:0])
+        return replace(plan, words="") if kind == "pairs" and len(plan.support) else plan
 
     def covering(
-        self, pair: Pair, *, shot: int | None = None, size: int = 64, variant: int = 0, limit: int = 0
+        self,
+        pair: Pair,
+        *,
+        shot: int | None = None,
+        size: int = 64,
+        variant: int = 0,
+        limit: int = 0,
+        topic: int = -1,
     ) -> list[Task]:
         """Every line of the split that a pair has, as tasks with one and the same description and support.
 
-        For scores over a whole test set: nothing is left out, sentences longer than ``max_length`` are cut. Lines are
-        sorted by the length of the source, so that little is padded; ``info["query"]`` says which they are.
+        For scores over a whole test set: nothing is left out, sentences longer than ``max_length`` are cut, and tasks
+        described by ``"any"`` are described by both. Lines are sorted by the length of the source, so that little
+        is padded; ``info["query"]`` says which they are.
 
         Args:
             pair: from, to; it need not be among the pairs of the tasks.
@@ -181,9 +196,10 @@ class TranslationTasks:
             size: queries of a task.
             variant: another number draws another support and wording.
             limit: only the first so many lines of the set, in its own order; 0 for all.
+            topic: number of a topic, to keep queries and support within; -1 for all lines.
 
         Raises:
-            DataError: if the split has no line of the pair, or there are too few for the support.
+            DataError: if the split has no line of the pair (and topic), or there are too few for the support.
             SettingsError: for a size below one, a shot that the description excludes, or an unknown language.
         """
         (found,) = parse_pairs([pair], self.text.corpus.languages)
@@ -195,11 +211,16 @@ class TranslationTasks:
         rows = self.text.corpus.split(self.split).rows(*found)
         key = fold(root_key(self.seed, f"covering/{self.split}/{show_pair(found)}"), variant)
         nothing = np.zeros(0, dtype=np.int64)
-        start = self._plan(0, key, Pool(found), nothing, spec.range_of("shot")[1])
+        start = self._plan(0, key, Pool(found, topic), nothing, spec.range_of("shot")[1])
+        if topic >= 0 and self._topics is not None:
+            rows = rows[np.isin(rows, self._topics.rows(self.split, topic))]
         if self.support_split == self.split:
             rows = rows[~np.isin(rows, start.support)]
         if not len(rows):
-            raise DataError(f"split '{self.split}' of '{self.text.corpus.name}' has no line of {show_pair(found)}")
+            about = f" about topic {topic}" if topic >= 0 else ""
+            raise DataError(
+                f"split '{self.split}' of '{self.text.corpus.name}' has no line of {show_pair(found)}{about}"
+            )
         rows = rows[:limit] if limit else rows
         lengths = self.text.split(self.split).lengths[self.text.corpus.number(found[0])]
         rows = rows[np.argsort(lengths[rows], kind="stable")]

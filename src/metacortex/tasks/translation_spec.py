@@ -10,13 +10,13 @@ from metacortex.tasks.descriptions import WORDINGS, Wording
 
 __all__ = ["DESCRIPTIONS", "ORDERS", "TOLD", "Description", "Order", "Told", "TranslationSpec"]
 
-Description = Literal["words", "pairs", "both", "none"]
+Description = Literal["words", "pairs", "both", "any", "none"]
 Told = Literal["true", "shuffled", "wrong", "empty"]
 Order = Literal["drawn", "epochs"]
 Range = tuple[int, int]
 
 DESCRIPTIONS: tuple[Description, ...] = get_args(Description)
-"""What a task is described by: words, pairs of example sentences, both, or nothing (but its language tags)."""
+"""What a task is described by: words, pairs of example sentences, both, any of these, or nothing but its tags."""
 
 TOLD: tuple[Told, ...] = get_args(Told)
 """Whether the description is true; see `TranslationSpec`."""
@@ -32,8 +32,9 @@ class TranslationSpec:
     Attributes:
         shot: support pairs, an int or an inclusive range ``(low, high)`` drawn per task; may be 0.
         queries: query pairs, likewise, at least 1.
-        description: ``"words"``, ``"pairs"`` (the support; no words), ``"both"`` or ``"none"``. Tags of the languages
-            are always there; only learners whose description they are may read them.
+        description: ``"words"``, ``"pairs"`` (the support; no words), ``"both"`` or ``"none"``; ``"any"``: each task is
+            described by words, by pairs or by both, each as likely, so that a learner comes to do with either. Tags
+            of the languages are always there; only learners whose description they are may read them.
         wording: of the words: ``"training"``, ``"unseen"`` paraphrases, or ``"plain"``, always the same wording.
         told: ``"true"``; or, to see whether a learner heeds its description: ``"shuffled"`` (words, tags and support
             pairs of another pair of languages), ``"wrong"`` (right source, another target) or ``"empty"`` (no words,
@@ -89,7 +90,7 @@ class TranslationSpec:
     @property
     def in_words(self) -> bool:
         """Whether the description has words."""
-        return self.description in ("words", "both")
+        return self.description in ("words", "both", "any")
 
     def __str__(self) -> str:
         sizes = ("..".join(map(str, dict.fromkeys(self.range_of(name)))) for name in ("shot", "queries"))

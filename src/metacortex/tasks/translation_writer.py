@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metacortex.data.text.subwords import EOS
 from metacortex.task import Examples, Task
+from metacortex.tasks.descriptions import description_tensors
 
 if TYPE_CHECKING:
     from metacortex.data.text.corpus import Pair
@@ -73,7 +73,7 @@ class TaskWriter:
 
     def __init__(self, text: EncodedCorpus, split: str, support_split: str, max_length: int) -> None:
         self._text, self._split, self._support_split, self._longest = text, split, support_split, max_length
-        self._words: dict[str, Tensor] = {}
+        self._words: dict[tuple[str, Pair | None], dict[str, Tensor]] = {}
 
     def write(self, plan: TaskPlan) -> Task:
         """The task: inputs ``{"source": [N, L], "source_length": [N]}``, targets ``[N, L']``, and a description.
@@ -96,16 +96,12 @@ class TaskWriter:
         return Examples(inputs, torch.from_numpy(target))
 
     def description(self, words: str, told: Pair | None) -> dict[str, Tensor]:
-        """``tokens`` ``[D]`` ended by EOS, their ``length``, and the numbers of both languages, -1 where not told."""
-        if words not in self._words:
+        """What is told of a task, see `metacortex.tasks.descriptions.description_tensors`."""
+        if (words, told) not in self._words:
             if len(self._words) >= _KEPT:
                 self._words.clear()
-            self._words[words] = torch.tensor([*self._text.subwords.encode(words), EOS])
-        tokens = self._words[words]
-        source, target = (-1, -1) if told is None else map(self._text.corpus.number, told)
-        return {
-            "tokens": tokens.clone(),
-            "length": torch.tensor(len(tokens)),
-            "source_language": torch.tensor(source),
-            "target_language": torch.tensor(target),
-        }
+            corpus = self._text.corpus
+            names = None if told is None else (corpus.languages[told[0]], corpus.languages[told[1]])
+            numbers = (-1, -1) if told is None else (corpus.number(told[0]), corpus.number(told[1]))
+            self._words[words, told] = description_tensors(self._text.subwords, words, names, numbers)
+        return {name: tensor.clone() for name, tensor in self._words[words, told].items()}

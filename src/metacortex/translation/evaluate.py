@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metacortex.data.text.corpus import Pair, parse_pairs, show_pair
-from metacortex.errors import SettingsError
-from metacortex.evaluation.translation import TranslationScores, bleu_tokenizer, score_translations
+from metacortex.data.text.corpus import PAIR_KINDS, Corpus, Pair, parse_pairs, show_pair
+from metacortex.errors import DataError, SettingsError
+from metacortex.evaluation.translation import (
+    BleuComparison,
+    TranslationScores,
+    bleu_tokenizer,
+    paired_bootstrap,
+    score_translations,
+)
 from metacortex.nn.norm import fused_kernels
 from metacortex.settings import TextSettings
 from metacortex.tasks.translation import TranslationTasks
-from metacortex.tasks.translation_spec import TranslationSpec
+from metacortex.tasks.translation_spec import Description, TranslationSpec
 from metacortex.translation.translator import TextRun, until_end
 
-__all__ = ["FALSIFICATIONS", "PairScores", "TranslationReport", "evaluate_translation"]
+__all__ = [
+    "FALSIFICATIONS",
+    "MOST_PAIRS",
+    "PairScores",
+    "TranslationReport",
+    "asked_for",
+    "chosen_pairs",
+    "compare_translations",
+    "evaluate_translation",
+]
 
 FALSIFICATIONS: Mapping[str, dict[str, str]] = {
     "shuffled_description": {"told": "shuffled"},
@@ -32,6 +47,8 @@ FALSIFICATIONS: Mapping[str, dict[str, str]] = {
 three as with the truth; one that understands it scores about the same with the last."""
 
 REPORT_VERSION = 1
+MOST_PAIRS = 16
+"""Pairs that are scored unless more are asked for: the phrasebook has hundreds."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +125,10 @@ def evaluate_translation(
     split: str = "test",
     pairs: str = "",
     shot: int | None = None,
+    description: Description | None = None,
     beam: int = 1,
     sentences: int = 0,
+    most: int = MOST_PAIRS,
     falsify: bool = True,
     checkpoint: str | None = None,
     save: bool = True,
@@ -121,9 +140,12 @@ def evaluate_translation(
         run: the run folder.
         split: which set, e.g. ``"test"``, ``"test_2017_flickr"``.
         pairs: directed pairs like ``"cs-fr,fr-cs"``, or ``"held_out"``, ``"new_test"``; those of the run when empty.
-        shot: support pairs; as the run was trained when not given.
+        shot: support pairs; as many as the run was trained with at most when not given.
+        description: what is told of each pair of languages: ``"words"``, ``"pairs"``, ``"both"`` or ``"none"``; as
+            the run was trained when not given (both, where it was trained on any).
         beam: hypotheses kept; 1 is greedy.
         sentences: only the first so many of each pair; 0 for all.
+        most: pairs at most, evenly chosen from all that were asked for; 0 for all.
         falsify: also translate with `FALSIFICATIONS`.
         checkpoint: ``"best"`` or ``"last"``.
         save: keep the report in the run folder.
@@ -132,16 +154,13 @@ def evaluate_translation(
     Raises:
         RunError: if the run cannot be used.
         DataError: if the split has no line of a pair.
-        SettingsError: for an unknown pair.
+        SettingsError: for an unknown pair, or support pairs that the description excludes.
     """
     text = TextRun(run, checkpoint=checkpoint)
-    settings = text.settings if shot is None else replace(text.settings, shot=shot)
+    settings = asked_for(text.settings, shot, description)
     chosen = pairs or settings.pairs or "trained"
     corpus = text.domain.corpus
-    kinds = ("trained", "held_out", "new_val", "new_test", "all")
-    found = corpus.pairs(chosen) if chosen in kinds else parse_pairs(chosen, corpus.languages)  # type: ignore[arg-type]
-    if not found:
-        raise SettingsError(f"corpus '{corpus.name}' has no pairs of the kind '{chosen}'")
+    found = chosen_pairs(corpus, chosen, most)
     tasks = TranslationTasks(text.domain.text, _spec(settings), seed=settings.seed, split=split, pairs=found)
     ways = {"": {}, **FALSIFICATIONS} if falsify else {"": {}}
     rows = []
@@ -160,7 +179,85 @@ def evaluate_translation(
         f"; the first {sentences} sentences" if sentences else ""
     )
     report = TranslationReport(tuple(rows), protocol, text.learner.name)
-    return _saved(text, report, f"translation-{split}-{chosen}-{settings.shot}shot-beam{beam}") if save else report
+    if not save:
+        return report
+    some = f"-{len(found)}of" if len(found) < len(chosen_pairs(corpus, chosen, 0)) else ""
+    some += f"-{sentences}sentences" if sentences else ""
+    name = f"translation-{split}-{chosen}{some}-{settings.description}-{settings.shot}shot-beam{beam}"
+    return _saved(text, report, name)
+
+
+def chosen_pairs(corpus: Corpus, pairs: str, most: int = 0) -> tuple[Pair, ...]:
+    """Directed pairs of a corpus by name or kind.
+
+    Args:
+        corpus: that has them.
+        pairs: a kind of pairs (`metacortex.data.text.corpus.PAIR_KINDS`), or pairs like ``"cs-fr,fr-cs"``.
+        most: at most so many, evenly chosen; 0 for all.
+
+    Raises:
+        SettingsError: for a language that does not exist, or a kind of which there is no pair.
+    """
+    found = corpus.pairs(pairs) if pairs in PAIR_KINDS else parse_pairs(pairs, corpus.languages)  # type: ignore[arg-type]
+    if not found:
+        raise SettingsError(f"corpus '{corpus.name}' has no pairs of the kind '{pairs}'")
+    if not 0 < most < len(found):
+        return found
+    return tuple(found[(2 * i + 1) * len(found) // (2 * most)] for i in range(most))
+
+
+def compare_translations(
+    report: TranslationReport, others: Sequence[TranslationReport], *, resamples: int = 1000
+) -> tuple[BleuComparison, tuple[BleuComparison, ...]]:
+    """BLEU of a run against that of others on the same sentences, by paired bootstrap.
+
+    Args:
+        report: of the run.
+        others: each with some of the pairs of `report`, e.g. one-pair runs with one each.
+        resamples: of the bootstrap.
+
+    Returns:
+        The comparison with all others together, averaged over all their pairs, and with each of them.
+
+    Raises:
+        DataError: if they have no pair in common, or it was scored on other sentences.
+    """
+    each, together, tokenizers = [], {}, {}
+    rows = {row.pair: row for row in report.pairs}
+    for number, other in enumerate(others):
+        sets = {}
+        for row in other.pairs:
+            if row.pair not in rows:
+                continue
+            if row.references != rows[row.pair].references:
+                raise DataError(
+                    f"{show_pair(row.pair)} was scored on other sentences: score both runs on the same ones"
+                )
+            name = f"{show_pair(row.pair)} {number}"
+            sets[name] = (rows[row.pair].translations, row.translations, row.references)
+            tokenizers[name] = bleu_tokenizer(row.pair[1])
+        if not sets:
+            raise DataError("two runs that are compared need a pair of languages that both were scored on")
+        each.append(paired_bootstrap(sets, tokenizers=tokenizers, resamples=resamples))
+        together |= sets
+    whole = each[0] if len(each) == 1 else paired_bootstrap(together, tokenizers=tokenizers, resamples=resamples)
+    return whole, tuple(each)
+
+
+def asked_for(settings: TextSettings, shot: int | None = None, description: Description | None = None) -> TextSettings:
+    """The settings of a run's tests, with what was asked for instead.
+
+    Raises:
+        SettingsError: for support pairs that the description excludes, or pairs alone of which there are none.
+    """
+    told = description or ("both" if settings.description == "any" else settings.description)
+    if told in ("words", "none"):
+        if shot:
+            raise SettingsError(
+                f"a task described by {told} has no support pairs, got shot={shot}: describe it by pairs or both"
+            )
+        return replace(settings, description=told, shot=0)
+    return replace(settings, description=told, shot=settings.shot if shot is None else shot)
 
 
 def _spec(settings: TextSettings) -> TranslationSpec:

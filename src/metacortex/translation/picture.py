@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 from metacortex.errors import RunError
 from metacortex.runs.files import write_file
 from metacortex.translation.translator import Attention
 
-__all__ = ["draw_attention"]
+__all__ = ["attention_png", "draw_attention"]
 
 
 def draw_attention(attention: Attention, path: Path) -> None:
@@ -22,6 +23,14 @@ def draw_attention(attention: Attention, path: Path) -> None:
     Raises:
         RunError: if it cannot be written.
     """
+    try:
+        write_file(path, attention_png(attention))
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def attention_png(attention: Attention) -> bytes:
+    """The picture that `draw_attention` writes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -33,11 +42,11 @@ def draw_attention(attention: Attention, path: Path) -> None:
     axes.set_yticks(range(rows), [_shown(piece) for piece in attention.target])
     axes.xaxis.tick_top()
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    try:
-        write_file(path, buffer.getvalue())
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    with warnings.catch_warnings():
+        # Scripts that the fonts lack become boxes; the picture is no less right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
 
 
 def _shown(piece: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,17 +13,20 @@ from torch import Tensor
 from metacortex.data.text.corpus import Pair, parse_pairs
 from metacortex.data.text.lines import clean
 from metacortex.data.text.subwords import EOS, PAD, Subwords
-from metacortex.errors import RunError, unknown_name
+from metacortex.errors import RunError, SettingsError, unknown_name
 from metacortex.evaluation.run import LoadedRun, load_run
-from metacortex.learners.base import State
+from metacortex.learners.base import Learner, State
 from metacortex.learners.translation import Translating
 from metacortex.nn.norm import fused_kernels
 from metacortex.runs.translation import TranslationDomain
 from metacortex.settings import TextSettings
 from metacortex.task import Examples
-from metacortex.tasks.descriptions import describe, wordings
+from metacortex.tasks.descriptions import describe, description_tensors, wordings
+from metacortex.tree import tree_map
+from metacortex.updates.adam import Adam
 
 __all__ = [
+    "TUNE_STEPS",
     "Attention",
     "TextRun",
     "Translated",
@@ -33,6 +37,9 @@ __all__ = [
     "until_end",
 ]
 
+TUNE_STEPS = 100
+"""Updates on example pairs, for learners that have no way of their own to learn from them."""
+_TUNE_BATCH = 32
 _BATCH = 64
 _LONGEST = 200
 """Subwords of a sentence that are read; the rest is cut, with a note in the result."""
@@ -92,6 +99,18 @@ class TextRun:
         self.learner, self.settings = learner, settings
         self.domain = TranslationDomain(settings, self.loaded.folder.path)
 
+    def with_learner(self, learner: Learner) -> TextRun:
+        """The same run with another learner of translation in place of its own, e.g. an untrained one.
+
+        Raises:
+            RunError: if it does not translate.
+        """
+        if not isinstance(learner, Translating):
+            raise RunError(f"{learner.name} does not translate")
+        other = copy.copy(self)
+        other.learner = learner
+        return other
+
     def translator(
         self, source: str, target: str, *, words: str | None = None, support: Sequence[tuple[str, str]] = ()
     ) -> Translator:
@@ -108,21 +127,94 @@ class TextRun:
         """
         languages = self.domain.corpus.languages
         code, other = (find_language(name, languages) for name in (source, target))
-        ((code, other),) = parse_pairs([(code, other)], languages)
-        if words is None:
-            told = self.settings.description in ("words", "both")
-            words = describe(wordings("plain")[0], languages[code], languages[other]) if told else ""
-        subwords = self.domain.subwords
-        tokens = [*subwords.encode(words), EOS]
-        description = {
-            "tokens": torch.tensor(tokens),
-            "length": torch.tensor(len(tokens)),
-            "source_language": torch.tensor(self.domain.corpus.number(code)),
-            "target_language": torch.tensor(self.domain.corpus.number(other)),
-        }
+        (pair,) = parse_pairs([(code, other)], languages)
+        return self.adapted(pair, self.plain_words(pair) if words is None else words, support)
+
+    def plain_words(self, pair: Pair) -> str:
+        """The plainest training wording for a pair; nothing if the run was not told of its tasks in words."""
+        if self.settings.description not in ("words", "both", "any"):
+            return ""
+        return describe(wordings("plain")[0], *self.names(pair))
+
+    def names(self, pair: Pair) -> tuple[str, str]:
+        """The names of two languages, as descriptions have them; one that the corpus has not is called as it is."""
+        languages = self.domain.corpus.languages
+        return languages.get(pair[0], pair[0]), languages.get(pair[1], pair[1])
+
+    def pair(self, source: str, target: str) -> Pair:
+        """Codes of two languages; a language that the corpus does not have is called as it is.
+
+        Raises:
+            SettingsError: for one language twice.
+        """
+        found = []
+        for name, left_out in ((source, "source"), (target, "target")):
+            try:
+                found.append(find_language(name, self.domain.corpus.languages))
+            except SettingsError:
+                found.append(name.strip() or left_out)
+        if found[0] == found[1]:
+            raise SettingsError(f"expected two languages, got {found[0]} twice")
+        return found[0], found[1]
+
+    def words_of(self, pair: Pair) -> str:
+        """What is told of a pair in words: nothing where a language was not trained, as its name then says nothing."""
+        return self.plain_words(pair) if set(pair) <= set(self.domain.corpus.trained_languages) else ""
+
+    @property
+    def learns_from_examples(self) -> bool:
+        """Whether the learner itself does something with example pairs."""
+        reads = getattr(getattr(self.learner, "reader", None), "reads", None)
+        steps = getattr(self.learner, "eval_steps", 0) or getattr(self.learner, "tune_steps", 0)
+        return bool(steps) if reads is None else reads != "description"
+
+    def taught(
+        self,
+        pair: Pair,
+        words: str,
+        examples: Sequence[tuple[str, str]],
+        *,
+        steps: int | None = None,
+        lr: float = 1e-3,
+    ) -> Translator:
+        """The learner adapted to a pair of languages by examples, and maybe fine-tuned on them.
+
+        Args:
+            pair: codes, see `pair`.
+            words: the description, empty for none.
+            examples: pairs of sentences.
+            steps: updates of all weights on the examples, after what the learner itself does; when not given, none,
+                or `TUNE_STEPS` for learners that do nothing with examples.
+            lr: their learning rate (Adam), positive.
+
+        Raises:
+            SettingsError: for steps or a learning rate out of range.
+        """
+        if (steps is not None and steps < 0) or not lr > 0:
+            raise SettingsError(f"expected steps of at least 0 and a positive learning rate, got {steps} and {lr:g}")
+        if steps is None:
+            steps = 0 if self.learns_from_examples else TUNE_STEPS
+        translator = self.adapted(pair, words, examples)
+        with torch.no_grad(), fused_kernels():
+            support = encode_pairs(self.domain.subwords, examples)
+            rule = Adam(lr, eps=1e-16)
+            state = self.learner.tuned(translator.state, support, rule, steps, size=_TUNE_BATCH)
+        return replace(translator, state=tree_map(torch.Tensor.detach, state))
+
+    def adapted(self, pair: Pair, words: str, support: Sequence[tuple[str, str]]) -> Translator:
+        """The learner adapted to a pair of languages that its corpus may have or not.
+
+        Args:
+            pair: codes; a language that the corpus does not have has no tag.
+            words: the description, empty for none.
+            support: example pairs of sentences.
+        """
+        corpus, subwords = self.domain.corpus, self.domain.subwords
+        first, second = (corpus.number(code) if code in corpus.languages else -1 for code in pair)
+        description = description_tensors(subwords, words, self.names(pair), (first, second))
         with torch.no_grad(), fused_kernels():
             state = self.learner.adapt(encode_pairs(subwords, support), description=description)
-        return Translator(self.learner, state, subwords, (code, other))
+        return Translator(self.learner, state, subwords, pair)
 
 
 @dataclass(frozen=True)
@@ -237,7 +329,7 @@ def encode_sentences(sentences: Sequence[Sequence[int]], *, end: bool = False) -
 
 
 def encode_pairs(subwords: Subwords, pairs: Sequence[tuple[str, str]]) -> Examples:
-    """Example pairs of sentences as a support set."""
+    """Example pairs of sentences as a support set; of each sentence 200 subwords are read."""
     sides = [[subwords.encode(clean(pair[side]))[:_LONGEST] for pair in pairs] for side in (0, 1)]
     source, lengths = encode_sentences(sides[0])
     return Examples({"source": source, "source_length": lengths}, encode_sentences(sides[1], end=True)[0])

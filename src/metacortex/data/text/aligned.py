@@ -12,7 +12,7 @@ from metacortex.data.text.languages import NAMES, name_languages
 from metacortex.data.text.lines import BadText, clean, read_bytes, read_lines, split_lines
 from metacortex.errors import DataError
 
-__all__ = ["load_aligned", "read_pairs"]
+__all__ = ["load_aligned", "read_aligned_pairs", "read_pairs"]
 
 _CODE = re.compile(r"[a-z]{2,3}([_-][A-Za-z0-9]{2,8})*")
 _DEALT = 0.1
@@ -89,6 +89,27 @@ def read_pairs(path: str | Path, bad_text: BadText = "refuse") -> list[tuple[str
     pairs = [(source, target) for source, target in rows if source and target]
     if not pairs:
         raise DataError(f"{place} holds no pair: expected a line with two texts separated by a tab for each")
+    return pairs
+
+
+def read_aligned_pairs(source: str | Path, target: str | Path, bad_text: BadText = "refuse") -> list[tuple[str, str]]:
+    """Example pairs from two files, line ``n`` of one belonging to line ``n`` of the other.
+
+    Pairs with an empty side are left out.
+
+    Raises:
+        DataError: if a file is missing or no UTF-8, the numbers of lines differ, or there is no pair.
+    """
+    paths = [Path(path).expanduser() for path in (source, target)]
+    first, second = (read_lines(path, bad_text) for path in paths)
+    if len(first) != len(second):
+        raise DataError(
+            f"{paths[0]} has {len(first)} lines and {paths[1]} has {len(second)}: aligned files have as many lines "
+            "each, an empty line standing for a sentence that is missing"
+        )
+    pairs = [(one, other) for one, other in zip(first, second, strict=True) if one and other]
+    if not pairs:
+        raise DataError(f"{paths[0]} and {paths[1]} have no line in common: expected a text in both for each pair")
     return pairs
 
 

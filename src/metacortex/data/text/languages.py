@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["NAMES", "name_languages"]
+__all__ = ["FAMILIES", "NAMES", "name_languages"]
 
 NAMES = {
     "af": "Afrikaans",
@@ -71,6 +71,23 @@ NAMES = {
     "zh": "Chinese",
 }
 """Code (ISO 639) -> English name, as CLDR has it."""
+
+FAMILIES = {
+    code: family
+    for family, codes in {
+        "Romance": "ca es fr gl it pt ro",
+        "Germanic": "af da de en is nb nl no sv",
+        "Slavic": "be bg cs hr mk pl ru sk sl sr uk",
+        "Baltic": "lt lv",
+        "Finnic": "et fi",
+        "Turkic": "az kk tr uz",
+        "Celtic": "cy ga",
+        "Indo-Iranian": "bn fa hi ne ur",
+        "Malayic": "id ms",
+    }.items()
+    for code in codes.split()
+}
+"""Code -> branch of the family tree of languages, where another language here is on the same one."""
 
 
 def name_languages(codes: Iterable[str]) -> dict[str, str]:
