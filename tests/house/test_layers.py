@@ -60,6 +60,7 @@ TOP_ROOMS = {
     "explain",
     "recipes",
     "reports",
+    "similarity",
     "translation",
     "__main__",
 }

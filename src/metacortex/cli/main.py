@@ -17,7 +17,20 @@ import typer
 from typer.main import get_command
 
 from metacortex import __version__
-from metacortex.cli import compare, data, demo, evaluate, explain, learners, report, reproduce, skills, train, translate
+from metacortex.cli import (
+    compare,
+    data,
+    demo,
+    evaluate,
+    explain,
+    learners,
+    report,
+    reproduce,
+    skills,
+    tasks,
+    train,
+    translate,
+)
 from metacortex.engine.memory import keep_freed_memory
 from metacortex.errors import MetacortexError
 
@@ -54,7 +67,7 @@ def _all_verbs(
     pass
 
 
-for _group in (demo, train, evaluate, compare, reproduce, explain, report, translate, skills, data, learners):
+for _group in (demo, train, evaluate, compare, reproduce, explain, report, translate, skills, tasks, data, learners):
     _group.add_to(app)
 
 

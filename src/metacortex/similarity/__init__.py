@@ -1,0 +1,1 @@
+"""How alike two tasks are, and what that says of transfer between them."""
