@@ -9,7 +9,7 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop demo test lint types tests format check bench wheel clean
+.PHONY: help install develop demo test lint types tests format check bench docs wheel clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,11 +43,14 @@ check: ## exactly what continuous integration runs
 bench: install ## tasks drawn per second
 	$(BIN)/python benchmarks/task_drawing.py
 
+docs: develop ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 wheel: develop ## build the wheel into dist/
 	$(BIN)/python -m build --no-isolation --wheel
 
 clean: ## delete .venv and everything that was built or cached here
-	rm -rf .venv build dist .cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .cache .pytest_cache .ruff_cache .hypothesis
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
