@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 TORCHMETA_MAY_IMPORT: dict[str, set[str]] = {
     "": {"version"},
     "version": set(),
-    "modules": set(),
+    # MetaLSTM is a module that brings its training with it: found in modules, made in algos, loaded when asked for
+    "modules": {"algos"},
     # tasks are split by transforms, and data sets transform their tasks: one room with two doors
     "transforms": {"utils"},
     "utils": {"modules", "transforms"},

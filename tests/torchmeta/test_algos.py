@@ -12,12 +12,23 @@ from torch import Tensor, nn
 import torchmeta.algos as algos
 from metacortex.errors import DataError, LearnerError, RunError, SettingsError
 from metacortex.learners.registry import learner_entry, learner_names
-from torchmeta.modules import DataParallel, MetaBatchNorm2d, MetaConv2d, MetaLinear, MetaModule, MetaSequential
+from torchmeta.modules import (
+    DataParallel,
+    MetaBatchNorm2d,
+    MetaConv2d,
+    MetaLinear,
+    MetaLSTM,
+    MetaModule,
+    MetaSequential,
+)
 from torchmeta.toy.helpers import sinusoid
 from torchmeta.utils.data import BatchMetaDataLoader
 
 WAYS = 3
-NAMES = [name for name in algos.__all__ if name != "Algorithm"]
+TRANSLATING = {
+    learner_entry(name).learner.__name__ for name in learner_names() if learner_entry(name).kinds == ("translation",)
+}
+NAMES = [name for name in algos.__all__ if name not in {"Algorithm", "TranslationAlgorithm", *TRANSLATING}]
 
 
 class Net(MetaModule):
@@ -57,11 +68,10 @@ def make(name: str, **options: Any) -> Any:
 
 
 def test_every_learner_is_there() -> None:
-    expected = {
-        learner_entry(n).learner.__name__ for n in learner_names() if learner_entry(n).kinds != ("translation",)
-    }
-    assert set(NAMES) == expected
-    assert {"MAML", "ANIL", "MetaSGD", "ProtoNet", "MatchingNet", "Reptile", "IMAML"} <= expected
+    expected = {learner_entry(n).learner.__name__ for n in learner_names()}
+    assert set(algos.__all__) == expected | {"Algorithm", "TranslationAlgorithm"}
+    assert {"MAML", "ANIL", "MetaSGD", "ProtoNet", "MatchingNet", "Reptile", "IMAML", "MetaLSTM"} <= expected
+    assert MetaLSTM is algos.MetaLSTM
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,7 +1,8 @@
 """The learners of metacortex under one simple face: ``MAML(model, lr=0.01).train(batch)``.
 
 There is a class for every registered learner, under the name of its class in metacortex, those of other packages
-included. torchmeta itself had none.
+included. torchmeta itself had none. Learners that translate take sizes instead of a model:
+``MetaLSTM(input_size=100, hidden_size=200)``, see `torchmeta.algos.translation`.
 
 Example:
     >>> import torch
@@ -17,32 +18,34 @@ from typing import TYPE_CHECKING, Any
 
 from metacortex.learners.registry import learner_entry, learner_names
 from torchmeta.algos.algorithm import Algorithm
+from torchmeta.algos.translation import TranslationAlgorithm
 
 _OPTIONS: dict[str, dict[str, Any]] = {"maml": {"inner_lr": 0.01, "inner_steps": 5, "eval_steps": 10}}
 """Settings that differ from metacortex's: those of Finn, Abbeel and Levine (2017) for mini-ImageNet."""
 
 
-def _make(name: str) -> type[Algorithm] | None:
+def _make(name: str) -> type[Algorithm]:
     entry = learner_entry(name)
-    if entry.kinds == ("translation",):
-        return None  # their batches are sentences, which `Algorithm.task_of` does not read
+    translates = entry.kinds == ("translation",)
+    base = TranslationAlgorithm if translates else Algorithm
+    first = "input_size: length of the embeddings" if translates else "model: the base model"
     text = f"""{entry.summary[:1].upper()}{entry.summary[1:]}.
 
     Args:
-        model: the base model; the rest as for `torchmeta.algos.algorithm.Algorithm`.
+        {first}; the rest as for `{base.__module__}.{base.__name__}`.
         options: see `{entry.settings.__module__}.{entry.settings.__name__}`.
 
     The learner itself: `{entry.learner.__module__}.{entry.learner.__name__}`.
     """
     options = _OPTIONS.get(name, {})
     body: dict[str, Any] = {"__doc__": text, "__module__": __name__, "entry": entry, "default_options": options}
-    return type(entry.learner.__name__, (Algorithm,), body)
+    return type(entry.learner.__name__, (base,), body)
 
 
-_MADE = {made.__name__: made for name in learner_names() if (made := _make(name)) is not None}
+_MADE = {made.__name__: made for made in map(_make, learner_names())}
 globals().update(_MADE)
 
-__all__ = sorted(["Algorithm", *_MADE], key=lambda name: (not name.isupper(), name))
+__all__ = sorted(["Algorithm", "TranslationAlgorithm", *_MADE], key=lambda name: (not name.isupper(), name))
 
 if TYPE_CHECKING:
 

@@ -53,6 +53,8 @@ class Algorithm(nn.Module):
     """What the learner is in metacortex's registry."""
     default_options: ClassVar[dict[str, Any]] = {}
     """Settings that differ from metacortex's where they are not given."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradient of the outer loop; 0 for no limit."""
 
     def __init__(
         self,
@@ -266,13 +268,16 @@ class Algorithm(nn.Module):
             task = supervised_task(batch, self.train_classes, self._like)
         else:
             task = self.task_of(batch)
-        learner = self._ready(task)
+        return self._step(self._ready(task), task)
+
+    def _step(self, learner: Learner, task: Task) -> dict[str, float]:
+        """One step of the outer loop: the loss and the metrics before it."""
         super().train(True)
         gradients, outcome = meta_gradient(learner, task, workers=self.workers)
         loss = float(outcome.loss)
         if not math.isfinite(loss):
             raise LearnerError(f"the loss is {loss}: lower lr or meta_lr; nothing was changed by this batch")
-        apply_gradient(learner, self.optimizer, gradients, outcome.buffers)
+        apply_gradient(learner, self.optimizer, gradients, outcome.buffers, clip_norm=self.clip_norm)
         return {"loss": loss, **{name: float(value.mean()) for name, value in outcome.metrics.items()}}
 
 

@@ -58,13 +58,25 @@ def apply_gradient(
     optimizer: torch.optim.Optimizer | None,
     gradients: Mapping[str, Tensor],
     buffers: Mapping[str, Tensor],
+    *,
+    clip_norm: float = 0.0,
 ) -> None:
-    """One step of the outer loop, and the new values of buffers."""
+    """One step of the outer loop, and the new values of buffers.
+
+    Args:
+        learner: whose parameters are trained.
+        optimizer: of the outer loop.
+        gradients: by the names of the parameters.
+        buffers: likewise.
+        clip_norm: largest norm of the whole gradient, 0 for no limit.
+    """
     if optimizer is not None:
         parameters = dict(learner.named_parameters())
         optimizer.zero_grad(set_to_none=True)
         for name, gradient in gradients.items():
             parameters[name].grad = gradient.detach().to(parameters[name].dtype).clone()
+        if clip_norm:
+            nn.utils.clip_grad_norm_(list(parameters.values()), clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     own = dict(learner.named_buffers())

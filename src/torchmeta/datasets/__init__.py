@@ -11,6 +11,7 @@ from torchmeta.datasets.images import (
     TieredImagenet,
     TripleMNIST,
 )
+from torchmeta.datasets.multimodalnmt import MultimodalNMT
 from torchmeta.datasets.omniglot import Omniglot
 from torchmeta.datasets.pascal5i import Pascal5i
 from torchmeta.datasets.tabular import Bach, Letter, PlantsMargin, PlantsShape, PlantsTexture
@@ -25,6 +26,7 @@ __all__ = [
     "DoubleMNIST",
     "Letter",
     "MiniImagenet",
+    "MultimodalNMT",
     "Omniglot",
     "Pascal5i",
     "PlantsMargin",

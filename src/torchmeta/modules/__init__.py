@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from torchmeta.modules.activation import MetaMultiheadAttention
 from torchmeta.modules.batchnorm import MetaBatchNorm1d, MetaBatchNorm2d, MetaBatchNorm3d
 from torchmeta.modules.container import MetaSequential
@@ -24,6 +26,7 @@ __all__ = [
     "MetaConv3d",
     "MetaEmbedding",
     "MetaEmbeddingBag",
+    "MetaLSTM",
     "MetaLayerNorm",
     "MetaLinear",
     "MetaModule",
@@ -31,3 +34,15 @@ __all__ = [
     "MetaSequential",
     "MetaWrap",
 ]
+
+if TYPE_CHECKING:
+    from torchmeta.algos import MetaLSTM
+
+
+def __getattr__(name: str) -> Any:
+    """``MetaLSTM``, which brings its training with it and all that this needs: loaded when asked for."""
+    if name == "MetaLSTM":
+        from torchmeta.algos import MetaLSTM
+
+        return MetaLSTM
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -102,7 +102,8 @@ class BatchMetaDataLoader(MetaDataLoader):
         batch_size: tasks per batch.
         shuffle: random tasks.
         sampler: of indices of tasks.
-        num_workers: processes; none are started for tasks that are split by default and read from stores.
+        num_workers: processes; none are started for tasks that are split by default and read from stores, nor for
+            sentences, unless there is a ``worker_init_fn``.
         pin_memory: see torch.
         drop_last: see torch.
         timeout: see torch.
@@ -134,13 +135,16 @@ class BatchMetaDataLoader(MetaDataLoader):
             num_tasks = num_tasks or defaults.tasks_per_epoch
             if worker_init_fn is None and defaults.reads_at_once(dataset):
                 num_workers = 0  # a process more would only copy what one index gather has read
+        own = getattr(dataset, "collate", None)  # of data sets whose tasks are no lists of examples
+        if own is not None and worker_init_fn is None:
+            num_workers = 0
         super().__init__(
             dataset,
             batch_size=batch_size,
             shuffle=shuffle,
             sampler=sampler,
             num_workers=num_workers,
-            collate_fn=kwargs.pop("collate_fn", None) or BatchMetaCollate(),
+            collate_fn=kwargs.pop("collate_fn", None) or own or BatchMetaCollate(),
             pin_memory=pin_memory,
             drop_last=drop_last,
             timeout=timeout,
@@ -152,6 +156,9 @@ class BatchMetaDataLoader(MetaDataLoader):
 
 
 def _sampler(dataset: Any, shuffle: bool, num_tasks: int | None, seed: int | None) -> Any:
+    own = getattr(dataset, "sampler", None)
+    if own is not None:
+        return own(shuffle, num_tasks, seed)
     combinations = isinstance(dataset, CombinationMetaDataset)
     if seed is not None:
         kind = SeededCombinations if combinations else SeededIndices
