@@ -59,6 +59,7 @@ TOP_ROOMS = {
     "estimators",
     "comparison",
     "explain",
+    "playground",
     "recipes",
     "reports",
     "similarity",

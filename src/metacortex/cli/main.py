@@ -24,6 +24,7 @@ from metacortex.cli import (
     evaluate,
     explain,
     learners,
+    play,
     report,
     reproduce,
     skills,
@@ -67,7 +68,21 @@ def _all_verbs(
     pass
 
 
-for _group in (demo, train, evaluate, compare, reproduce, explain, report, translate, skills, tasks, data, learners):
+for _group in (
+    demo,
+    train,
+    evaluate,
+    compare,
+    reproduce,
+    explain,
+    report,
+    translate,
+    skills,
+    play,
+    tasks,
+    data,
+    learners,
+):
     _group.add_to(app)
 
 

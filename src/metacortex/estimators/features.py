@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -86,13 +86,17 @@ class NetFeatures:
     @staticmethod
     def learn(learner: Learner, inputs: np.ndarray) -> NetFeatures:
         """Units from the support images ``[N, C, H, W]`` uint8."""
-        features, pixels, colours = NetFeatures(learner)._raw(inputs)
+        return NetFeatures(learner).fitted(inputs)
+
+    def fitted(self, inputs: np.ndarray) -> Self:
+        """The same with units from the support images ``[N, C, H, W]`` uint8."""
+        features, pixels, colours = self._raw(inputs)
         coloured = colours.size > 0 and float(np.ptp(colours, axis=0).max()) > 0
-        return NetFeatures(
-            learner,
-            _rms(features),
-            _rms(pixels) if pixels.size else 0.0,
-            _rms(colours - colours.mean(0)) if coloured else 0.0,
+        return replace(
+            self,
+            unit=_rms(features),
+            pixel_unit=_rms(pixels) if pixels.size else 0.0,
+            colour_unit=_rms(colours - colours.mean(0)) if coloured else 0.0,
         )
 
     def __call__(self, inputs: np.ndarray) -> Array:
@@ -115,13 +119,13 @@ class NetFeatures:
         """Factor of the colours; 0 where there are none."""
         return _COLOUR_SHARE / self.colour_unit if self.colour_unit else 0.0
 
-    def views(self, inputs: np.ndarray) -> Array:
-        """``[9, N, D]``: moved by a pixel in eight directions, what leaves on one side comes in on the other;
-        ``[1, N, D]`` of inputs that are no images.
+    def views(self, inputs: np.ndarray, most: int = len(_SHIFTS)) -> Array:
+        """``[9, N, D]``, or the first `most`: moved by a pixel in eight directions, what leaves on one side comes in
+        on the other; ``[1, N, D]`` of inputs that are no images.
         """
         if inputs.dtype != np.uint8:
             return self(inputs)[None]
-        return np.stack([self(np.roll(inputs, shift, (2, 3))) for shift in _SHIFTS])
+        return np.stack([self(np.roll(inputs, shift, (2, 3))) for shift in _SHIFTS[:most]])
 
     def _raw(self, inputs: np.ndarray) -> tuple[Array, Array, Array]:
         if inputs.dtype != np.uint8:
