@@ -75,13 +75,9 @@ class DataSettings:
     train_queries: int = option(0, "query examples per class in training; 0: the learner's default", min=0)
     size: int = option(0, "side of the images in pixels; 0: the source's own", min=0, max=1024)
     rotations: str = option(
-        "",
-        "splits whose classes also appear turned by 90, 180 and 270 degrees as classes of their own: "
-        "names with commas, all or none; empty for the default of the source",
+        "", "splits whose classes turned by 90, 180, 270 degrees are classes too: names, all or none; empty: default"
     )
-    warp: float = option(
-        0.0, "how much training images are turned, sheared, stretched and moved at random; 1: as hands differ", min=0
-    )
+    warp: float = option(0.0, "how much training images are warped and moved at random; 1: as hands differ", min=0)
     min_examples: int = option(0, "leave out classes with fewer examples than this", min=0)
     seed: int = option(0, "seed of the tasks", min=0)
 
@@ -112,9 +108,7 @@ class TextSettings:
     held_out: str = option("", "pairs that no training task shows; empty: as the corpus proposes; none: no pair")
     sentences: int = option(0, "training lines used; 0: all", min=0)
     vocabulary: int = option(0, "subwords, of all languages together; 0: as suits the corpus", min=0)
-    description: Literal["words", "pairs", "both", "any", "none"] = option(
-        "any", "what is told of a task; any: words, pairs or both, by turns"
-    )
+    description: Literal["words", "pairs", "both", "any", "none"] = option("any", "what tasks are described by")
     shot: int = option(8, "support pairs of a task; in training any number up to it", min=0)
     queries: int = option(64, "sentences of a task that are translated", min=1)
     max_length: int = option(60, "longest sentence in subwords", min=1)
@@ -160,7 +154,9 @@ class TrainingSettings:
     validation_tasks: int = option(100, "fixed validation tasks", min=1)
     checkpoint_every: int = option(250, "steps between checkpoints", min=1)
     log_every: int = option(50, "steps averaged in a line of the log", min=1)
-    strategy: str = option("loop", "how the engine computes the meta-gradient")
+    strategy: str = option(
+        "loop", "how the engine computes the meta-gradient: loop, vmap, compile, compile-vmap, or auto: the fastest"
+    )
     workers: int = option(1, "threads that share the tasks of a meta-batch; set threads to 1 with them", min=1)
     threads: int = option(0, "threads of PyTorch; 0: as it decides", min=0)
 
@@ -215,8 +211,6 @@ _BACKBONES: dict[type, dict[str, Any]] = {
     FunctionSettings: {"name": "mlp", "hidden": [40, 40]},
     TextSettings: {"name": "seq2seq"},
 }
-_PHRASEBOOK = {"name": "seq2seq", "embedding": 128, "hidden": 128}
-"""The base model of runs on the phrasebook: small enough to learn something in three minutes."""
 _LEARNERS: dict[type, str] = {DataSettings: "protonet", FunctionSettings: "maml", TextSettings: "meta_lstm"}
 """What is taken where the settings name nothing, by the kind of tasks."""
 
@@ -240,14 +234,19 @@ def from_mapping(values: Mapping[str, Any]) -> RunSettings:
     if training.get("minutes") and "steps" not in training:
         training["steps"] = 0
     tasks = _task_settings(sections["data"].get("name"), sections["learner"].get("name"))
-    phrases = tasks is TextSettings and sections["data"].get("name", "phrasebook") == "phrasebook"
-    backbone = sections["backbone"] or dict(_PHRASEBOOK if phrases else _BACKBONES[tasks])
+    backbone = sections["backbone"] or _usual_backbone(tasks, sections["data"])
     return RunSettings(
         learner=_named("learner", sections["learner"], _LEARNERS[tasks]),
         backbone=_named("backbone", backbone, _BACKBONES[tasks]["name"]),
         data=build(tasks, sections["data"], "data"),
         training=build(TrainingSettings, training, "training"),
     )
+
+
+def _usual_backbone(tasks: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    if tasks is TextSettings and data.get("name", "phrasebook") == "phrasebook":
+        return {"name": "seq2seq", "embedding": 128, "hidden": 128}  # small enough to learn something in three minutes
+    return dict(_BACKBONES[tasks])
 
 
 def check_keys_of_sections(values: Mapping[str, Any]) -> None:
@@ -374,13 +373,7 @@ def merge(settings: RunSettings, overrides: Mapping[str, Any]) -> RunSettings:
 
 
 def _change_kind(values: dict[str, dict[str, Any]], given: Mapping[str, Any], learner: str) -> None:
-    """Forget sizes and base model of images when the tasks become functions or sentences, and so on.
-
-    Args:
-        values: the settings, with the new learner.
-        given: the flags.
-        learner: name of the learner before.
-    """
+    """Forget sizes and base model of one kind of tasks when flags change it; ``learner`` is the one before."""
     before = _task_settings(values["data"]["name"], learner)
     name = given.get("data.name", values["data"]["name"])
     after = _task_settings(name, values["learner"]["name"])
@@ -388,7 +381,7 @@ def _change_kind(values: dict[str, dict[str, Any]], given: Mapping[str, Any], le
         return
     values["data"] = {"name": given["data.name"]} if "data.name" in given else {}
     if "backbone.name" not in given:
-        values["backbone"] = dict(_BACKBONES[after])
+        values["backbone"] = _usual_backbone(after, values["data"])
 
 
 def _from_flag(key: str, value: Any, hint: Any) -> Any:

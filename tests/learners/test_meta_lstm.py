@@ -167,6 +167,26 @@ def test_the_generated_network_runs_alone() -> None:
     torch.testing.assert_close(metrics, made.loss(t).metrics)
 
 
+@pytest.mark.parametrize("name", ["meta_lstm", "contextual_parameters", "multilingual", "meta_mt"])
+def test_images_are_read_where_given(name: str) -> None:
+    torch.manual_seed(0)
+    made = make_learner(name, kind="translation", backbone_options={**BODY, "image": 2}, smoothing=0.0).eval()
+    t, image = task(), torch.randn(3, 2)
+    seen = replace(t, query=replace(t.query, inputs={**t.query.inputs, "image": image}))
+    gradients, outcome = meta_gradient(made, stack_tasks([seen]))
+    assert gradients["body.image.weight"].norm() > 0
+    assert not torch.equal(outcome.loss, meta_gradient(made, stack_tasks([t]))[1].loss)
+    state = made.adapt(t.support, description=t.description)
+    assert "image.weight" not in {n for g in getattr(made, "generators", {}).values() for n in g.shapes}
+    sentences = (t.query.inputs["source"], t.query.inputs["source_length"])
+    scores = [made.translate(state, *sentences, image=x).scores for x in (None, image, 3 * image)]
+    assert not torch.equal(scores[0], scores[1])
+    assert not torch.equal(scores[1], scores[2])
+    blind = learner(name).eval()
+    state = blind.adapt(t.support, description=t.description)
+    torch.testing.assert_close(blind.predict(state, seen.query.inputs), blind.predict(state, t.query.inputs))
+
+
 def test_what_cannot_be_translated_is_refused() -> None:
     made, t = learner(), task()
     state, length = made.adapt(t.support, description=t.description), torch.tensor([2])

@@ -81,6 +81,35 @@ def test_a_tag_changes_the_output_and_no_tag_is_the_initial_one() -> None:
     assert not fresh.tags.weight.any()
 
 
+@pytest.mark.parametrize("tagged", [True, False])
+def test_an_image_is_one_more_token(tagged: bool) -> None:
+    body, image = net(tagged=tagged, image=2), torch.randn(3, 2, dtype=torch.float64)
+    assert body.image is not None
+    tag = torch.tensor([0, 2, -1]) if tagged else None
+    inputs = (sentences(), LENGTH, sentences(5), tag)
+    seen, attention = body.features(*inputs, image)
+    assert attention.shape == (3, 5, 4)
+    assert bool((attention.sum(-1) < 1).all())  # the rest of the attention is on the image
+    memory, _ = body.encode(sentences(), LENGTH, tag, image)
+    assert memory["mask"].sum(1).tolist() == (LENGTH + 1 + tagged).tolist()
+    assert not torch.allclose(body.features(*inputs, image.flip(0))[0], seen)
+    none = body.features(*inputs)[0]
+    assert not torch.allclose(none, seen)
+    blind = net(tagged=tagged, image=2)
+    with torch.no_grad():
+        blind.image.weight.zero_()  # type: ignore[union-attr]
+        blind.image.bias.zero_()  # type: ignore[union-attr]
+    torch.testing.assert_close(blind.features(*inputs, image)[0], none)
+
+
+def test_some_images_are_not_seen_while_training() -> None:
+    body, image = net(image=2, dropout=0.5), torch.ones(200, 2, dtype=torch.float64)
+    x = torch.zeros(200, 3, 6, dtype=torch.float64)
+    unseen = (body._image(x, image) == 0).all(-1).sum()
+    assert 60 < int(unseen) < 140
+    assert int((body.eval()._image(x, image) == 0).all(-1).sum()) == 0
+
+
 def test_dropout_while_training_only() -> None:
     body = net(dropout=0.5)
     inputs = {"source": sentences(), "source_length": LENGTH, "target": sentences()}

@@ -18,7 +18,7 @@ from metacortex.data.text.encoded import EncodedCorpus
 from metacortex.data.text.subwords import EOS, PAD
 from metacortex.errors import DataError, SettingsError
 from metacortex.task import Examples, Task, stack_tasks
-from metacortex.tasks.descriptions import UNSEEN
+from metacortex.tasks.descriptions import UNSEEN, description_tensors, name_ends
 from metacortex.tasks.source import TaskSource
 from metacortex.tasks.topics import Topics
 from metacortex.tasks.translation import TranslationTasks
@@ -96,6 +96,32 @@ def test_tensors_say_the_lines_that_info_names(text: EncodedCorpus) -> None:
             list(NAMES).index(code) for code in pair
         ]
         assert task.info["index"] == index
+
+
+def test_tasks_described_by_any_are_described_by_words_pairs_or_both(text: EncodedCorpus) -> None:
+    both = TranslationTasks(text, TranslationSpec((0, 3), 2, "both"), seed=0, split="train")
+    every = both.but(description="any")
+    kinds = Counter()
+    for i in range(300):
+        plan, whole = every.plan(i), both.plan(i)
+        assert (plan.pair, plan.query.tolist(), plan.told) == (whole.pair, whole.query.tolist(), whole.told)
+        assert plan.words in ("", whole.words)
+        assert plan.support.tolist() in ([], whole.support.tolist())
+        assert plan.words or len(plan.support)
+        if len(whole.support):
+            kinds[bool(plan.words), len(plan.support) > 0] += 1
+    assert set(kinds) == {(True, True), (True, False), (False, True)}
+    assert min(kinds.values()) > 50
+
+
+def test_names_are_found_in_descriptions(text: EncodedCorpus) -> None:
+    ends = name_ends("into French, from english please", "English", "French")
+    assert ends == (len("into French, from english"), len("into French"))
+    assert name_ends("Frenchman", "English", "French") == (-1, -1)
+    found = description_tensors(text.subwords, "into French, from  English", ("English", "French"), (0, 1))
+    tokens = found["tokens"].tolist()
+    assert text.subwords.decode(tokens[: int(found["target_position"]) + 1]) == "into French"
+    assert text.subwords.decode(tokens[: int(found["source_position"]) + 1]) == "into French, from English"
 
 
 def test_sizes_and_pairs_are_drawn_evenly(text: EncodedCorpus) -> None:

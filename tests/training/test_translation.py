@@ -55,6 +55,8 @@ def test_settings_follow_the_learner(folder: Path) -> None:
     changed = merge(RunSettings(), {"learner.name": "meta_lstm"})
     assert isinstance(changed.data, TextSettings)
     assert (changed.data.name, changed.backbone.name) == ("phrasebook", "seq2seq")
+    assert changed.backbone.options == {"embedding": 128, "hidden": 128}
+    assert merge(RunSettings(), {"learner.name": "meta_lstm", "data.name": "multi30k"}).backbone.options == {}
     assert merge(changed, {"learner.name": "protonet"}) == RunSettings()
 
 
@@ -65,7 +67,7 @@ def test_a_run_keeps_its_subwords_and_is_scored_by_the_token(run: Path) -> None:
     assert scores[4] < scores[2]
     result = evaluate_run(run, tasks=3)
     assert result.metric == "nll"
-    assert result.details["description"] == "words"
+    assert (result.details["description"], result.details["shot"]) == ("any", 8)
     assert load_run(run).learner.body.settings.languages == 2
 
 

@@ -1,8 +1,9 @@
 """What all learners of translation share: one encoder–decoder, its loss, and writing translations.
 
-A task's examples have inputs ``{"source": [N, L], "source_length": [N]}`` and targets ``[N, L']``, token
-ids ended by EOS and padded; its description is ``{"tokens": [D], "length": [], "source_language": [],
-"target_language": []}``, all int64 (see `metacortex.nn.seq2seq` for the special ids).
+A task's examples have inputs ``{"source": [N, L], "source_length": [N]}`` (and maybe features of images,
+``"image": [N, D]``) and targets ``[N, L']``, token ids ended by EOS and padded; its description is
+``{"tokens": [D], "length": [], "source_language": [], "target_language": []}``, all int64 (see
+`metacortex.nn.seq2seq` for the special ids), and may have more (`metacortex.tasks.descriptions`).
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class Translating(Learner):
             tag = self._read(state, inputs)[2]
             given = dict(inputs) if tag is None else {**inputs, "tag": tag}
             return self._call(state, "teacher_forced", given)
-        return self.translate(state, inputs["source"], inputs["source_length"]).tokens[:, 0]
+        image = inputs.get("image")
+        return self.translate(state, inputs["source"], inputs["source_length"], image=image).tokens[:, 0]
 
     def embed(self, state: State, inputs: Mapping[str, Tensor]) -> Tensor:
         """Mean encoder states of the sources, ``[N, 2H]``."""
@@ -152,6 +154,7 @@ class Translating(Learner):
         source: Tensor,
         length: Tensor,
         *,
+        image: Tensor | None = None,
         beam: int = 1,
         best: int = 1,
         limit: int | None = None,
@@ -164,6 +167,7 @@ class Translating(Learner):
             state: what `adapt` returned.
             source: ``[N, L]`` int64 token ids.
             length: ``[N]`` int64 in ``0 .. L``.
+            image: ``[N, D]`` features of the sentences' images, for a net that reads them.
             beam: hypotheses kept; 1 is greedy.
             best: translations of each sentence, at most ``beam``.
             limit: tokens at most; twice the padded length of the sources and ten more when not given.
@@ -179,7 +183,8 @@ class Translating(Learner):
             raise SettingsError(f"best must lie in 1..beam, got best={best} and beam={beam}")
         limit = 2 * source.shape[1] + 10 if limit is None else limit
         with evaluating(self.body), torch.no_grad(), fused_kernels():
-            read = self._read(state, {"source": source, "source_length": length})
+            given = {"source": source, "source_length": length}
+            read = self._read(state, given if image is None else {**given, "image": image})
             memory, carry = self._call(state, "encode", *read)
 
             def step(tokens: Tensor, now: State) -> tuple[Tensor, State]:
@@ -191,7 +196,7 @@ class Translating(Learner):
                 found = beam_search(step, carry, limit, beam=beam, best=best, length_penalty=length_penalty)
             looked = None
             if attention:
-                each = [self._call(state, "features", *read[:2], t, read[2])[1] for t in found.tokens.unbind(1)]
+                each = [self._call(state, "features", *read[:2], t, *read[2:])[1] for t in found.tokens.unbind(1)]
                 looked = torch.stack(each, 1)
         return Translations(found.tokens, found.scores, looked)
 
@@ -226,13 +231,15 @@ class Translating(Learner):
     def _call(self, state: State, method: str, *args: Any) -> Any:
         return functional_call(self.body, state["weights"], args, {"method": method})
 
-    def _read(self, state: State, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _read(self, state: State, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Source, its length, tag and image, as the net takes them."""
         source, tag = inputs["source"], state.get("tag")
-        return source, inputs["source_length"], None if tag is None else tag.expand(source.shape[0])
+        tags = None if tag is None else tag.expand(source.shape[0])
+        return source, inputs["source_length"], tags, inputs.get("image") if self.body.settings.image else None
 
-    def _pair(self, state: State, examples: Examples) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        source, length, tag = self._read(state, examples.inputs)
-        return source, length, examples.targets, tag
+    def _pair(self, state: State, examples: Examples) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+        source, length, tag, image = self._read(state, examples.inputs)
+        return source, length, examples.targets, tag, image
 
 
 def body_of(backbone: nn.Module, *, tagged: bool = False) -> Seq2Seq:

@@ -46,6 +46,7 @@ class Seq2SeqSettings:
         layers: LSTM layers of encoder and decoder.
         dropout: share set to zero of embeddings, of outputs between layers and before the output layer.
         tied: use the embedding as output weights.
+        image: numbers that describe the image of a sentence, put before its tokens; 0 where there are none.
     """
 
     vocabulary: int = 6000
@@ -55,14 +56,15 @@ class Seq2SeqSettings:
     layers: int = 1
     dropout: float = 0.2
     tied: bool = True
+    image: int = 0
 
     def __post_init__(self) -> None:
         if self.vocabulary <= UNK + 1:
             raise SettingsError(f"seq2seq: vocabulary must be above {UNK + 1}, got {self.vocabulary}")
-        if self.languages < 0 or min(self.embedding, self.hidden, self.layers) < 1:
+        if min(self.languages, self.image) < 0 or min(self.embedding, self.hidden, self.layers) < 1:
             raise SettingsError(
-                f"seq2seq: embedding, hidden and layers must be at least 1 and languages at least 0, got "
-                f"{self.embedding}, {self.hidden}, {self.layers} and {self.languages}"
+                f"seq2seq: embedding, hidden and layers must be at least 1, languages and image at least 0, got "
+                f"{self.embedding}, {self.hidden}, {self.layers}, {self.languages} and {self.image}"
             )
         if not 0 <= self.dropout < 1:
             raise SettingsError(f"seq2seq: dropout must lie in 0..1, 1 excluded, got {self.dropout}")
@@ -98,9 +100,13 @@ class Seq2Seq(nn.Module):
         tagged: with an embedding for each language tag, put before the first source token. Tags start at
             zero, so one that was never trained says nothing.
 
+    Features of images (``image`` of the settings) are projected to one more such token. It is zero for sentences
+    without an image, and for a share of them while training (that of ``dropout``), so that the net does without.
+
     Reference: Luong, Pham and Manning, "Effective Approaches to Attention-based Neural Machine
     Translation", 2015, equations 5–8, without input feeding; tags: Johnson et al., "Google's Multilingual
-    Neural Machine Translation System", 2017.
+    Neural Machine Translation System", 2017; an image as a token: Calixto and Liu, "Incorporating Global
+    Visual Features into Attention-Based Neural Machine Translation", 2017, section 3.2.1.
     """
 
     def __init__(self, settings: Seq2SeqSettings, *, tagged: bool = False) -> None:
@@ -113,6 +119,7 @@ class Seq2Seq(nn.Module):
         self.tags = nn.Embedding(s.languages, s.embedding) if tagged else None
         if self.tags is not None:
             nn.init.zeros_(self.tags.weight)
+        self.image = nn.Linear(s.image, s.embedding) if s.image else None
         self.encoder = LSTM(s.embedding, s.hidden, s.layers, bidirectional=True, dropout=s.dropout)
         self.bridge = nn.Linear(2 * s.hidden, 2 * s.hidden)
         self.decoder = LSTM(s.embedding, s.hidden, s.layers, dropout=s.dropout)
@@ -121,18 +128,23 @@ class Seq2Seq(nn.Module):
         self.output = None if s.tied else nn.Linear(s.embedding, s.vocabulary, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(s.vocabulary))
 
-    def encode(self, source: Tensor, length: Tensor, tag: Tensor | None = None) -> tuple[Memory, Carry]:
+    def encode(
+        self, source: Tensor, length: Tensor, tag: Tensor | None = None, image: Tensor | None = None
+    ) -> tuple[Memory, Carry]:
         """Read source sentences.
 
         Args:
             source: ``[N, L]`` int64.
             length: ``[N]`` int64 in ``0 .. L``.
             tag: ``[N]`` int64 language tags, for a net that has them; below zero for a language without.
+            image: ``[N, image]`` features, for a net that reads them.
 
         Returns:
-            What the attention reads (of ``L + 1`` steps with a tag) and the first state of the decoder.
+            What the attention reads (a step more with tags, and one with images) and the first decoder state.
         """
         x = self.embedding(source)
+        if self.image is not None:
+            x, length = torch.cat([self._image(x, image), x], 1), length + 1
         if self.tags is not None:
             x, length = torch.cat([self._tag(x, tag), x], 1), length + 1
         states, last = self.encoder(self._drop(x), length)
@@ -144,20 +156,25 @@ class Seq2Seq(nn.Module):
         return memory, {"h": start[:, :, 0], "c": start[:, :, 1]}
 
     def features(
-        self, source: Tensor, length: Tensor, target: Tensor, tag: Tensor | None = None
+        self,
+        source: Tensor,
+        length: Tensor,
+        target: Tensor,
+        tag: Tensor | None = None,
+        image: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Read sources and, one step late, targets ``[N, L']``.
 
         Returns:
             What the output layer reads, ``[N, L', E]``, and the attention ``[N, L', L]`` over the source.
         """
-        memory, carry = self.encode(source, length, tag)
+        memory, carry = self.encode(source, length, tag, image)
         begin = target.new_full((target.shape[0], 1), BOS)
         shifted = torch.cat([begin, target[:, :-1]], 1)
         state = (carry["h"].transpose(0, 1), carry["c"].transpose(0, 1))
         h, _ = self.decoder(self._drop(self.embedding(shifted)), None, state)
         mixed, attention = self._attend(memory, h)
-        return self._drop(mixed), attention if self.tags is None else attention[..., 1:]
+        return self._drop(mixed), attention[..., (self.tags is not None) + (self.image is not None) :]
 
     def logits(self, features: Tensor) -> Tensor:
         """``[..., V]`` from ``[..., E]``."""
@@ -180,9 +197,9 @@ class Seq2Seq(nn.Module):
         mixed, _ = self._attend(memory, h.unflatten(0, (memory["mask"].shape[0], -1)))  # [N, B, E]
         return self.logits(mixed.flatten(0, 1)), {"h": hs.transpose(0, 1), "c": cs.transpose(0, 1)}
 
-    def summary(self, source: Tensor, length: Tensor, tag: Tensor | None = None) -> Tensor:
+    def summary(self, source: Tensor, length: Tensor, tag: Tensor | None = None, image: Tensor | None = None) -> Tensor:
         """The mean encoder state of each source sentence, ``[N, 2H]``."""
-        memory, _ = self.encode(source, length, tag)
+        memory, _ = self.encode(source, length, tag, image)
         mask = memory["mask"][..., None].to(memory["states"].dtype)
         return (memory["states"] * mask).sum(1) / mask.sum(1).clamp_min(1)
 
@@ -190,9 +207,10 @@ class Seq2Seq(nn.Module):
         """Logits ``[N, L', V]`` of each target token, given those before it.
 
         Args:
-            inputs: ``source``, ``source_length``, ``target`` and, with tags, ``tag``.
+            inputs: ``source``, ``source_length``, ``target`` and, with tags, ``tag``, with images ``image``.
         """
-        features, _ = self.features(inputs["source"], inputs["source_length"], inputs["target"], inputs.get("tag"))
+        sentences = (inputs["source"], inputs["source_length"], inputs["target"])
+        features, _ = self.features(*sentences, inputs.get("tag"), inputs.get("image"))
         return self.logits(features)
 
     def forward(self, *args: Any, method: str = "teacher_forced") -> Any:
@@ -214,6 +232,16 @@ class Seq2Seq(nn.Module):
         if tag is None or self.tags is None:
             return x.new_zeros(x.shape[0], 1, x.shape[2])
         return (self.tags(tag.clamp_min(0)) * (tag >= 0)[:, None].to(x.dtype))[:, None]
+
+    def _image(self, x: Tensor, image: Tensor | None) -> Tensor:
+        """``[N, 1, E]``, zero for sentences ``x`` without an image."""
+        if image is None or self.image is None:
+            return x.new_zeros(x.shape[0], 1, x.shape[2])
+        seen = self.image(image.to(x.dtype))[:, None]
+        share = self.settings.dropout
+        if self.training and share:
+            seen = seen * (torch.rand(x.shape[0], 1, 1, device=x.device) >= share).to(x.dtype)
+        return seen
 
     def _drop(self, x: Tensor) -> Tensor:
         share = self.settings.dropout

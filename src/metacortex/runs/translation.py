@@ -88,13 +88,15 @@ class TranslationDomain:
             self.subwords.save(run / SUBWORDS_FILE)
 
     def learner_shape(self, settings: RunSettings, learner: Any) -> dict[str, Any]:
-        """Size of the vocabulary and number of languages, as options of the backbone."""
+        """Sizes of the vocabulary and of features of images, and number of languages, as options of the backbone."""
+        features = self.corpus.split("train").features
+        sizes = {"vocabulary": len(self.subwords), "languages": len(self.corpus.languages)}
         return {
             "kind": self.kind,
             "input_shape": [],
             "way": 0,
             "train_classes": 0,
-            "backbone_options": {"vocabulary": len(self.subwords), "languages": len(self.corpus.languages)},
+            "backbone_options": {**sizes, "image": 0 if features is None else features.shape[1]},
         }
 
     def training_tasks(self, settings: RunSettings, learner: Any) -> TaskSource:

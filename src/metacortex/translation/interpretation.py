@@ -179,10 +179,9 @@ def _split(sums: Sequence[Tensor], squares: float, count: int, levels: Sequence[
 def _sides(text: TextRun, count: int) -> tuple[list[str], list[str]]:
     """Sources and other languages as targets, both trained, evenly chosen."""
     known = list(text.domain.corpus.trained_languages)
-    each = min(count, len(known) // 2)
-    if each < 1 or len(known) < 3:
+    if len(known) < 3:
         raise SettingsError(f"three trained languages are needed to vary a side, the run has {', '.join(known)}")
-    chosen = known[:: max(1, len(known) // (2 * each))][: 2 * each]
+    chosen = known[:: max(1, len(known) // (2 * count))][: 2 * count]
     return chosen[0::2], chosen[1::2]
 
 

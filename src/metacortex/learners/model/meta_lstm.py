@@ -146,14 +146,15 @@ def side_weights(body: Seq2Seq, layers: str = "all") -> dict[str, dict[str, Tens
     """The weights to be written, of encoder and decoder: ``{"encoder": name -> weight, "decoder": …}``.
 
     Args:
-        body: the net. Its embedding, which both sides read, and an output matrix of its own are never written.
+        body: the net. Its embedding, which both sides read, what reads images, and an output matrix of its own
+            are never written.
         layers: see `Layers`.
     """
     found: dict[str, dict[str, Tensor]] = {side: {} for side in SIDES}
     for name, weight in body.named_parameters():
         module = name.split(".")[0]
         side = _SIDE.get(module, "decoder")
-        if module in ("embedding", "tags", "output"):
+        if module in ("embedding", "tags", "image", "output"):
             continue
         if layers == "all" or layers == side or (layers == "recurrent" and module in SIDES):
             found[side][name] = weight
