@@ -10,11 +10,26 @@ Raises:
 
 from __future__ import annotations
 
+import importlib
 from importlib import metadata
+from typing import Any
 
 from torchmeta.version import VERSION as __version__
 
 __all__ = ["__version__"]
+
+_PACKAGES = ("algos", "datasets", "modules", "toy", "transforms", "utils")
+
+
+def __getattr__(name: str) -> Any:
+    """The packages inside, loaded when asked for, so that ``import torchmeta`` is enough."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"torchmeta.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PACKAGES])
 
 
 def _refuse_original() -> None:

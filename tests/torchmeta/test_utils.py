@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import OrderedDict
 
 import numpy as np
@@ -26,6 +28,22 @@ from torchmeta.utils.r2d2 import ridge_regression
 
 def test_version() -> None:
     assert torchmeta.__version__ == "1.8.0"
+
+
+def test_packages_are_there_without_being_named() -> None:
+    """``import torchmeta as tm; tm.modules.MetaLinear`` was enough, in a process that has imported nothing else."""
+    text = """
+import torchmeta as tm
+places = (tm.modules.MetaLinear, tm.utils.data.BatchMetaDataLoader, tm.toy.helpers.sinusoid)
+places += (tm.datasets.helpers.omniglot,)
+from torchmeta.transforms.splitters import WeightedClassSplitter
+from torchmeta.datasets import letter, bach, one_hundred_plants_margin, helpers_tabular
+from torchmeta.datasets.cifar100.base import CIFAR100Dataset
+assert hasattr(tm, "__version__") and not hasattr(tm, "learn") and not hasattr(tm.utils, "nothing")
+assert "algos" in dir(tm)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_original_beside_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from torchmeta.datasets.images import (
     CIFARFS,
     CUB,
@@ -35,3 +38,15 @@ __all__ = [
     "TieredImagenet",
     "TripleMNIST",
 ]
+
+_INSIDE = (
+    "helpers",
+    "helpers_tabular",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """The modules inside, loaded when asked for."""
+    if name in _INSIDE:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -12,6 +12,7 @@ __all__ = [
     "CUB",
     "FC100",
     "CIFAR100ClassDataset",
+    "CIFAR100Dataset",
     "CIFARFSClassDataset",
     "CUBClassDataset",
     "CUBDataset",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 MiniImagenetDataset = TieredImagenetDataset = CUBDataset = DoubleMNISTDataset = TripleMNISTDataset = StoredDataset
+CIFAR100Dataset = StoredDataset
 
 
 class MiniImagenetClassDataset(StoredClassDataset):

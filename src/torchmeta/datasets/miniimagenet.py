@@ -1,4 +1,4 @@
-"""torchmeta"s place of MiniImagenet; see `torchmeta.datasets.images`."""
+"""torchmeta's place of MiniImagenet; see `torchmeta.datasets.images`."""
 
 from __future__ import annotations
 

@@ -198,3 +198,12 @@ def ClassSplitter(task: Any = None, *args: Any, **kwargs: Any) -> Any:
         {'train': 2, 'test': 8}
     """
     return apply_wrapper(ClassSplitter_(*args, **kwargs), task)
+
+
+def __getattr__(name: str) -> Any:
+    """torchmeta's place of what stands on this module in `torchmeta.transforms.weighted`."""
+    if name in ("WeightedClassSplitter", "WeightedClassSplitter_"):
+        from torchmeta.transforms import weighted
+
+        return getattr(weighted, name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,7 +1,7 @@
-"""torchmeta"s place of CIFAR100ClassDataset; see `torchmeta.datasets.images`."""
+"""torchmeta's place of the classes of CIFAR-100; see `torchmeta.datasets.images`."""
 
 from __future__ import annotations
 
-from torchmeta.datasets.images import CIFAR100ClassDataset
+from torchmeta.datasets.images import CIFAR100ClassDataset, CIFAR100Dataset
 
-__all__ = ["CIFAR100ClassDataset"]
+__all__ = ["CIFAR100ClassDataset", "CIFAR100Dataset"]
