@@ -222,7 +222,10 @@ def export_module(module: nn.Module, examples: Sequence[Tensor], dynamic: Sequen
 
 
 def _write_program(program: torch.export.ExportedProgram, path: Path) -> Callable[..., np.ndarray]:
-    torch.export.save(program, path)
+    try:
+        torch.export.save(program, path)
+    except NotImplementedError as error:  # of graphs that hold derivatives taken while tracing
+        raise LearnerError(f"this cannot be exported as one graph: {str(error).splitlines()[0]}") from error
     loaded = torch.export.load(path).module()
     return lambda *inputs: loaded(*inputs).detach().numpy()
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from metacortex.errors import DataError
-from metacortex.explain.change import feature_reuse, weight_changes
+from metacortex.explain.change import feature_reuse, layer_reuse, weight_changes
+from metacortex.explain.compared import prototype_distances, support_attention
 from metacortex.explain.influence import influences
-from metacortex.explain.pixels import integrated_gradients
+from metacortex.explain.pixels import integrated_gradients, support_gradients
 from metacortex.nn.mode import evaluating
 from metacortex.task import Examples
 
@@ -32,9 +34,15 @@ class Explanation:
         similarity: ``[N]``: minus the distance of each support example to the query in embedding space.
         counter_example: support example of another class that is nearest to the query; -1 with one class.
         runner_up: class slot of the second best answer; -1 with one class.
-        pixels: ``[C, H, W']`` what each pixel adds; ``None`` for inputs that are no images.
+        pixels: ``[C, H, W']`` what each pixel adds to the log-odds of the answer; ``None`` for inputs that are no
+            images.
         changes: how far each weight moved while adapting; empty where none does.
         reuse: CKA of the features of the support set before and after adapting; ``None`` where no weight moves.
+        layers: the same of what each layer gives; empty where no weight moves.
+        support_pixels: ``[N, C, H, W']`` what each pixel of the support set adds to the log-odds of the answer,
+            through the adaptation; ``None`` for inputs that are no images, or where no gradient passes.
+        distances: ``[way]`` to the prototype of each class, for learners that have prototypes.
+        attention: ``[N]`` share of each support example, for learners that answer by attention.
     """
 
     answer: int
@@ -46,6 +54,10 @@ class Explanation:
     pixels: Tensor | None
     changes: dict[str, float]
     reuse: float | None
+    layers: dict[str, float] = field(default_factory=dict)
+    support_pixels: Tensor | None = None
+    distances: Tensor | None = None
+    attention: Tensor | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, pixels left out."""
@@ -58,7 +70,14 @@ class Explanation:
             "runner_up": self.runner_up,
             "changes": self.changes,
             "reuse": self.reuse,
+            "layers": self.layers,
+            "distances": None if self.distances is None else _finite(self.distances),
+            "attention": None if self.attention is None else self.attention.tolist(),
         }
+
+
+def _finite(values: Tensor) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]
 
 
 def explain(
@@ -99,8 +118,13 @@ def explain(
     share = influences(learner, support, inputs, answers, description=description)
     images = isinstance(inputs, Tensor) and inputs.dim() == 4
     seen = integrated_gradients(learner, state, inputs, answers) if pixels and images else None
+    taught = _through(learner, support, inputs, answers, description) if pixels and images else None
+    apart = prototype_distances(learner, state, inputs)
+    attention = support_attention(learner, state, inputs)
     changes = weight_changes(learner, state)
-    reuse = _reuse(learner, state, support) if changes else None
+    enough = bool(changes) and len(support.targets) >= 3
+    reuse = _reuse(learner, state, support) if enough else None
+    layers = layer_reuse(learner, state, support.inputs) if enough else {}
     others = support.targets[None, :] != answers[:, None]  # [Q, N]
     if support.mask is not None:
         others &= support.mask
@@ -116,16 +140,24 @@ def explain(
             None if seen is None else seen[q],
             changes,
             reuse,
+            layers,
+            None if taught is None else taught[q],
+            None if apart is None else apart[q],
+            None if attention is None else attention[q],
         )
         for q in range(len(answers))
     ]
 
 
+def _through(learner: Learner, support: Examples, inputs: Any, answers: Tensor, description: Any) -> Tensor | None:
+    """Attributions of the support images, for learners that pass a gradient to them."""
+    found = support_gradients(learner, support, inputs, answers, description=description)
+    return found if bool(found.any()) else None
+
+
 def _reuse(learner: Learner, state: State, support: Examples) -> float | None:
     """CKA before and after, for learners whose state holds the weights of the base model."""
     weights = learner.body.weights()  # type: ignore[union-attr, operator]
-    if len(support.targets) < 3:
-        return None
     before = {**state, "weights": {**state["weights"], **{k: v for k, v in weights.items() if k in state["weights"]}}}
     found = feature_reuse(learner, before, state, support.inputs)
     return found if found == found else None

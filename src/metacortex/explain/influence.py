@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["influences", "log_probabilities", "without"]
 
 
-def influences(learner: Learner, support: Examples, inputs: Any, classes: Tensor, *, description: Any = None) -> Tensor:
+def influences(
+    learner: Learner,
+    support: Examples,
+    inputs: Any,
+    classes: Tensor,
+    *,
+    description: Any = None,
+    among: Sequence[int] | None = None,
+) -> Tensor:
     """How much each support example adds to the log-probability of an answer, by leaving it out.
 
         I_i(q) = log p(c_q | q, S) − log p(c_q | q, S \\ {i})
@@ -34,9 +43,10 @@ def influences(learner: Learner, support: Examples, inputs: Any, classes: Tensor
         inputs: ``[Q, ...]`` queries.
         classes: ``[Q]`` int64, the answer that is explained for each.
         description: see `metacortex.learners.base.Learner.adapt`.
+        among: support examples to leave out in turn; all of them when not given.
 
     Returns:
-        ``[Q, N]``: positive where the example spoke for the answer; 0 for padding.
+        ``[Q, N]``: positive where the example spoke for the answer; 0 for padding, and for those not asked about.
 
     Reference: Cook, "Detection of Influential Observation in Linear Regression", 1977 (leaving one out).
     """
@@ -44,7 +54,7 @@ def influences(learner: Learner, support: Examples, inputs: Any, classes: Tensor
     with evaluating(learner), torch.no_grad(), fused_kernels():
         full = log_probabilities(learner, support, inputs, description)[rows, classes]  # [Q]
         found = torch.zeros(len(classes), len(support.targets), dtype=full.dtype)
-        for i in range(len(support.targets)):
+        for i in range(len(support.targets)) if among is None else among:
             if support.mask is not None and not bool(support.mask[i]):
                 continue
             rest = without(support, i)

@@ -60,13 +60,22 @@ def explanation_page(
         pictures = []
         if isinstance(inputs, Tensor) and inputs.dim() == 4:
             pictures = [Picture(draw_explanation(found, support, inputs[q], names), _CAPTION)]
-        sections.append(Section(queries[q], text, [_examples(found, support, names, examples)], pictures, note=_NOTE))
+        sections.append(
+            Section(
+                queries[q],
+                text,
+                [_classes(found, names), _examples(found, support, names, examples)],
+                pictures,
+                note=_NOTE,
+            )
+        )
     return Page(title, lead, [*sections, *_adaptation(explanations[0])])
 
 
 _CAPTION = (
     "Left: the query; beside it the pixels that spoke for the answer (blue) and against it (red). Then the support "
-    "examples that mattered most, with what each adds to the log-probability of the answer."
+    "examples that mattered most, with what each adds to the log-probability of the answer, and in colour which of "
+    "their pixels did so through the adaptation."
 )
 _NOTE = "What an example adds: log-probability of the answer with it, minus that of the learner adapted without it."
 
@@ -80,23 +89,46 @@ def _examples(found: Explanation, support: Examples, names: Sequence[str], examp
             f"{float(found.influence[i]):+.3f}",
             "for" if found.influence[i] > 0 else "against",
             f"{-float(found.similarity[i]):.3f}",
+            *([] if found.attention is None else [f"{100 * float(found.attention[i]):.1f} %"]),
         ]
         for i in order
     ]
-    return Table(["example", "class", "adds", "spoke", "distance of features"], rows)
+    columns = ["example", "class", "adds", "spoke", "distance of features"]
+    return Table([*columns, *([] if found.attention is None else ["attention"])], rows)
+
+
+def _classes(found: Explanation, names: Sequence[str]) -> Table:
+    order = found.probabilities.argsort(descending=True).tolist()[:_SHOWN]
+    apart = found.distances
+    rows = [
+        [
+            names[slot],
+            f"{100 * float(found.probabilities[slot]):.1f} %",
+            *([] if apart is None else [f"{float(apart[slot]):.3f}"]),
+        ]
+        for slot in order
+    ]
+    return Table(["class", "probability", *([] if apart is None else ["distance to its prototype"])], rows)
 
 
 def _adaptation(found: Explanation) -> list[Section]:
     if not found.changes:
         return []
-    rows = [[name, f"{100 * change:.2f} %"] for name, change in found.changes.items()]
+    rows = [
+        [name, f"{100 * change:.2f} %", _percent(found.layers.get(name.rpartition(".")[0]))]
+        for name, change in found.changes.items()
+    ]
     text = "How far each weight moved while the learner adapted, relative to its size."
     if found.reuse is not None:
         text += (
             f" The features before and after are alike to {100 * found.reuse:.0f} % (linear CKA on the support set): "
             + ("what was learned before is used again." if found.reuse > 0.8 else "much of them was learned anew.")
         )
-    return [Section("What adapting changed", text, [Table(["weight", "moved"], rows)])]
+    return [Section("What adapting changed", text, [Table(["weight", "moved", "what its layer gives, alike"], rows)])]
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
 
 
 def draw_explanation(found: Explanation, support: Examples, image: Tensor, names: Sequence[str]) -> bytes:
@@ -109,13 +141,13 @@ def draw_explanation(found: Explanation, support: Examples, image: Tensor, names
     _image(axes[0], image)
     axes[0].set_title(f"answer:\n{names[found.answer]}", fontsize=8)
     if found.pixels is not None:
-        heat = found.pixels.sum(0)
-        limit = float(heat.abs().max()) or 1.0
-        axes[1].imshow(heat.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
+        _heat(axes[1], found.pixels, float(found.pixels.sum(0).abs().max()))
         axes[1].set_title("pixels", fontsize=8)
     axes[1].axis("off")
     for panel, i in zip(axes[2:], order, strict=True):
         _image(panel, support.inputs[i])
+        if found.support_pixels is not None:
+            _heat(panel, found.support_pixels[i], float(found.support_pixels.sum(1).abs().max()))
         adds = float(found.influence[i])
         panel.set_title(
             f"{names[int(support.targets[i])]}\n{adds:+.2f}", fontsize=8, color=_FOR if adds > 0 else _AGAINST
@@ -129,6 +161,13 @@ def _image(axes: Any, image: Tensor) -> None:
     else:
         axes.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
     axes.axis("off")
+
+
+def _heat(axes: Any, pixels: Tensor, limit: float) -> None:
+    """Pixels that spoke for (blue) and against (red) over whatever is drawn there, where they matter."""
+    heat = pixels.sum(0)
+    share = (heat.abs() / (limit or 1.0)).clamp(0, 1)
+    axes.imshow(heat.numpy(), cmap="RdBu", vmin=-(limit or 1.0), vmax=limit or 1.0, alpha=share.sqrt().numpy())
 
 
 def _png(figure: Figure) -> bytes:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from metacortex.errors import MissingExtraError
+from metacortex.explain.scores import log_odds
 from metacortex.nn.mode import evaluating
+from metacortex.task import Examples
 
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner, State
 
-__all__ = ["integrated_gradients"]
+__all__ = ["integrated_gradients", "support_gradients"]
 
 
 def integrated_gradients(
     learner: Learner, state: State, inputs: Tensor, classes: Tensor, *, ground: float = 0.0, steps: int = 16
 ) -> Tensor:
-    """What each pixel adds to the log-probability of an answer, on the way from an empty image to the query.
+    """What each pixel of a query adds to the log-odds of an answer, on the way from an empty image to the query.
 
-        A_j(x) = (x_j − x'_j) ∫_0^1 ∂ log p(c | x' + t (x − x')) / ∂x_j dt
+        A_j(x) = (x_j − x'_j) ∫_0^1 ∂ f_c(x' + t (x − x')) / ∂x_j dt,   f_c = log p(c) / (1 − p(c))
 
-    The attributions of an image sum to log p(c | x) − log p(c | x'), up to the steps of the integral.
+    The attributions of an image sum to f_c(x) − f_c(x'), up to the steps of the integral. (Log-odds and not
+    log-probabilities: these hardly change any more where the learner is nearly certain, and so would their gradient.)
 
     Args:
         learner: for classification.
@@ -43,14 +47,12 @@ def integrated_gradients(
     Reference: Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", 2017, equation 1;
     computed by captum.
     """
-    if importlib.util.find_spec("captum") is None:
-        raise MissingExtraError("which pixels mattered", "explain")
-    from captum.attr import IntegratedGradients
+    method_of = _captum()
 
     def score(images: Tensor, answers: Tensor) -> Tensor:
-        return learner.predict(state, images).log_softmax(-1).gather(1, answers[:, None])[:, 0]
+        return log_odds(learner.predict(state, images)).gather(1, answers[:, None])[:, 0]
 
-    method = IntegratedGradients(score)
+    method = method_of(score)
     parts = []
     with evaluating(learner):
         # One image at a time: no statistic of the batch may make one image explain another.
@@ -60,3 +62,73 @@ def integrated_gradients(
             )
             parts.append(found.detach().to(inputs.dtype))
     return torch.cat(parts)
+
+
+def support_gradients(
+    learner: Learner,
+    support: Examples,
+    inputs: Any,
+    classes: Tensor,
+    *,
+    description: Any = None,
+    ground: float = 0.0,
+    steps: int = 8,
+) -> Tensor:
+    """What each pixel of the support set adds to the log-odds of an answer, through the adaptation.
+
+        A_j(s) = (s_j − s'_j) ∫_0^1 ∂ f_c(q; adapt(s' + t (s − s'))) / ∂s_j dt
+
+    The gradient passes what the learner does with the support set: prototypes, attention, linear systems, or every
+    step of the inner loop, whose derivative is then of the second order. It is zero for learners that let none
+    through (nearest neighbours, first-order gradients).
+
+    Args:
+        learner: for classification.
+        support: ``[N]`` examples with float inputs ``[N, ...]``.
+        inputs: ``[Q, ...]`` queries.
+        classes: ``[Q]`` int64, the answer that is explained for each.
+        description: see `metacortex.learners.base.Learner.adapt`.
+        ground: value of the empty images s'.
+        steps: of the integral.
+
+    Returns:
+        ``[Q, N, ...]``. They sum over the support set to f_c of the adapted learner minus that of one adapted to
+        empty images, up to the steps of the integral; where the inner loop takes gradients of a network of ReLUs,
+        these jump, and the sum is a rough one.
+
+    Raises:
+        MissingExtraError: if captum is not installed.
+
+    Reference: Sundararajan, Taly and Yan, 2017, equation 1, of the support set instead of the query.
+    """
+    method_of = _captum()
+    shape = support.inputs.shape
+
+    def score(sets: Tensor, query: Any, answer: int) -> Tensor:
+        each = [replace(support, inputs=one.reshape(shape)) for one in sets]
+        made = [learner.adapt(one, description=description) for one in each]
+        odds = torch.stack([log_odds(learner.predict(state, query))[0, answer] for state in made])
+        return odds + 0.0 * sets.sum()  # a learner that passes no gradient has one of zero
+
+    method = method_of(score)
+    whole = support.inputs[None]
+    with evaluating(learner):
+        found = [
+            method.attribute(
+                whole,
+                baselines=ground,
+                additional_forward_args=(inputs[q : q + 1], int(classes[q])),
+                n_steps=steps,
+                internal_batch_size=1,
+            )[0].detach()
+            for q in range(len(classes))
+        ]
+    return torch.stack(found).to(support.inputs.dtype)
+
+
+def _captum() -> Any:
+    if importlib.util.find_spec("captum") is None:
+        raise MissingExtraError("which pixels mattered", "explain")
+    from captum.attr import IntegratedGradients
+
+    return IntegratedGradients

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -152,16 +152,23 @@ class MatchingNet(MetricLearner):
 
     def compare(self, state: State, features: Tensor) -> Tensor:
         """Logits ``[N, way]``, or for regression the values ``[N, outputs]``."""
-        keys, values, rows = state["keys"], state["values"], state["rows"]
-        if self.context is not None:
-            features = self.context.query(features, keys, rows)
-        scores = self.log_scale.exp() * unit(features) @ unit(keys).T  # [N, M]
+        values, rows = state["values"], state["rows"]
+        scores = self._scores(state, features)  # [N, M]
         if "classes" not in state:
             return _attention(scores, rows) @ values
         # log Σ_{i of class c} exp(score_i), which does not vanish where the probability would: [N, M, way] -> [N, way]
         low = torch.finfo(scores.dtype).min / 4
         logits = scores[:, :, None].masked_fill(values == 0, low).logsumexp(1)
         return hide_padding(logits, state["classes"])
+
+    def attends(self, state: State, inputs: Any) -> Tensor:
+        """The attention a ``[N, M]`` of each query to each support example, 0 for padding."""
+        return _attention(self._scores(state, self.embed(state, inputs)), state["rows"])
+
+    def _scores(self, state: State, features: Tensor) -> Tensor:
+        if self.context is not None:
+            features = self.context.query(features, state["keys"], state["rows"])
+        return self.log_scale.exp() * unit(features) @ unit(state["keys"]).T
 
 
 def _attention(scores: Tensor, rows: Tensor) -> Tensor:
