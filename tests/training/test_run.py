@@ -337,3 +337,12 @@ def test_settings_and_learner_of_your_own(out, data):
     train(settings, out, progress=_stop_at(5), data=data, learner=fresh())
     assert train(None, out, resume=True, progress=False, data=data, learner=fresh()).finished
     assert RunFolder(out).info()["learner"] == {"name": "protonet", "custom": True}
+
+
+def test_the_strategy_chosen_at_the_start_is_kept_by_a_resumed_run(tmp_path, data, monkeypatch):
+    settings = merge(toy_settings("maml", {"inner_lr": 0.1}), {"training.strategy": "auto"})
+    train(settings, tmp_path, progress=_stop_at(3), data=data)
+    info = RunFolder(tmp_path).info()
+    assert info["strategy"] == min(info["strategies_measured"]["seconds"].items(), key=lambda entry: entry[1])[0]
+    monkeypatch.setattr("metacortex.training.run.choose_strategy", None)  # would fail if it were called
+    assert train(None, tmp_path, resume=True, progress=False, data=data).finished

@@ -3,7 +3,8 @@
     dL/dφ = Σ_i dL_i/dφ   (or the mean over the tasks)
 
 ``loop`` is the reference: one task after the other, plain and eager. Every other strategy must
-give the same gradient.
+give the same gradient. ``vmap`` computes all tasks at once. ``compile`` is ``loop`` with the gradient of one task as
+machine code, ``compile-vmap`` the same for all tasks at once, see `metacortex.engine.compiled`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from metacortex.engine.compiled import Compiling
 from metacortex.engine.workers import spread
 from metacortex.errors import LearnerError, SettingsError, unknown_name
 from metacortex.learners.base import Gradients, Learner, Outcome
@@ -61,11 +63,17 @@ def vectorised(learner: Learner, batch: Task) -> tuple[Gradients, Outcome]:
 
 
 _STRATEGIES: dict[str, Strategy] = {"loop": loop, "vmap": vectorised}
+"""Those that compute as they go; also what the compiling ones fall back to."""
+
+_COMPILING = {
+    "compile": (Compiling("compile", loop, batched=False), "loop"),
+    "compile-vmap": (Compiling("compile-vmap", vectorised, batched=True), "vmap"),
+}
 
 
-def strategy_names() -> list[str]:
-    """Names of the strategies, sorted."""
-    return sorted(_STRATEGIES)
+def strategy_names(*, compiling: bool = False) -> list[str]:
+    """Names of the strategies, sorted; with or without those that compile."""
+    return sorted(_STRATEGIES | _COMPILING if compiling else _STRATEGIES)
 
 
 def meta_gradient(
@@ -88,18 +96,15 @@ def meta_gradient(
         SettingsError: for an unknown strategy or reduction.
         LearnerError: for a learner without parameters to learn.
     """
-    if strategy not in _STRATEGIES:
-        raise unknown_name("strategy", strategy, _STRATEGIES)
+    if strategy not in strategy_names(compiling=True):
+        raise unknown_name("strategy", strategy, strategy_names(compiling=True))
     if reduction not in ("mean", "sum"):
         raise unknown_name("reduction", reduction, ("mean", "sum"))
     if not learner.meta_parameters():
         raise LearnerError(f"learner '{learner.name}' has no parameters to learn")
     if workers < 1:
         raise SettingsError(f"workers must be at least 1, got {workers}")
-    if workers == 1:
-        gradients, outcomes = _STRATEGIES[strategy](learner, batch)
-    else:
-        gradients, outcomes = spread(_STRATEGIES[strategy], learner, batch, workers)
+    gradients, outcomes = _sums(learner, batch, strategy, workers)
     count = outcomes.loss.shape[0]
     loss = outcomes.loss.sum()
     if reduction == "mean":
@@ -107,6 +112,18 @@ def meta_gradient(
     # Whole numbers count something, the same for every task.
     buffers = {n: x.mean(0) if x.is_floating_point() else x[0] for n, x in outcomes.buffers.items()}
     return gradients, Outcome(loss, outcomes.prediction, buffers, outcomes.metrics)
+
+
+def _sums(learner: Learner, batch: Task, strategy: str, workers: int) -> tuple[Gradients, Outcome]:
+    """The sum of the task gradients, and the outcomes per task."""
+    if strategy in _COMPILING:
+        compiling, strategy = _COMPILING[strategy]
+        done = compiling(learner, batch, workers)
+        if done is not None:
+            return done
+    if workers == 1:
+        return _STRATEGIES[strategy](learner, batch)
+    return spread(_STRATEGIES[strategy], learner, batch, workers)
 
 
 def evaluate_tasks(learner: Learner, batch: Task) -> Outcome:

@@ -1,13 +1,17 @@
-"""Training and evaluation mode."""
+"""In which mode modules run: training or evaluation, and whether their operations are being recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
+import torch
 from torch import nn
 
-__all__ = ["evaluating"]
+__all__ = ["capturing", "evaluating", "recording"]
+
+_capturing: ContextVar[bool] = ContextVar("metacortex_capturing", default=False)
 
 
 @contextmanager
@@ -20,3 +24,18 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for m, training in modes:
             m.training = training
+
+
+@contextmanager
+def capturing() -> Iterator[None]:
+    """Operations inside are recorded as a graph that serves other values as well."""
+    token = _capturing.set(True)
+    try:
+        yield
+    finally:
+        _capturing.reset(token)
+
+
+def recording() -> bool:
+    """Whether code must not branch on values of tensors: they are being recorded, or compiled."""
+    return _capturing.get() or torch.compiler.is_compiling()

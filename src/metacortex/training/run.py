@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from metacortex.data.dataset import Dataset
+from metacortex.data.locations import cache_dir
+from metacortex.engine.choose import choose_strategy
+from metacortex.engine.compiled import keep_machine_code
 from metacortex.engine.gradient import strategy_names
 from metacortex.errors import DataError, RunError, SettingsError, unknown_name
 from metacortex.evaluation.calibration import calibrate
@@ -115,8 +118,10 @@ def train(
     if settings is not None and data is None:
         settings = with_size(settings)
     settings = _settled(settings, folder, resume=resume, overwrite=overwrite)
-    if settings.training.strategy not in strategy_names():
-        raise unknown_name("value for training.strategy", settings.training.strategy, strategy_names())
+    known = ["auto", *strategy_names(compiling=True)]
+    if settings.training.strategy not in known:
+        raise unknown_name("value for training.strategy", settings.training.strategy, known)
+    keep_machine_code(cache_dir() / "compiled")
     with limited_threads(settings.training.threads):
         kept = None if overwrite else folder.path
         domain: Domain = open_domain(settings.data, kept) if data is None else ImageDomain(data)
@@ -128,6 +133,8 @@ def train(
         info = _info(settings, subject, domain, description, tasks, validation, command)
         info["data"]["source"] = settings.data.name if data is None else None
         with folder.lock():
+            if settings.training.strategy == "auto" and (overwrite or not folder.exists()):
+                info |= _choose(settings, subject, tasks)
             _begin(folder, settings, info, overwrite=overwrite)
             domain.keep(folder.path)
             return _train(folder, settings, subject, tasks, validation, domain, progress)
@@ -176,6 +183,21 @@ def _continued(stored: RunSettings, asked: RunSettings) -> RunSettings:
 
 def _validation(domain: Domain, settings: RunSettings) -> Any | None:
     return domain.tasks("val", settings.data) if "val" in domain.splits else None
+
+
+def _choose(settings: RunSettings, learner: Learner, tasks: Any) -> dict[str, Any]:
+    """What a run with ``strategy = "auto"`` takes from its first step to its last, resumed or not."""
+    if tasks is None or not learner.meta_parameters():
+        return {"strategy": "loop"}
+    training, size = settings.training, meta_batch_size(settings, learner)
+    choice = choose_strategy(
+        learner.train(),
+        tasks.batch(range(size)),
+        workers=training.workers,
+        steps=training.steps,
+        seconds=60 * training.minutes,
+    )
+    return {"strategy": choice.strategy, "strategies_measured": choice.to_json()}
 
 
 def _begin(folder: RunFolder, settings: RunSettings, info: dict[str, Any], *, overwrite: bool) -> None:

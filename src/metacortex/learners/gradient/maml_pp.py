@@ -13,6 +13,7 @@ from metacortex.errors import SettingsError
 from metacortex.learners.base import Outcome, State
 from metacortex.learners.gradient.base import GradientLearner
 from metacortex.learners.gradient.choices import InnerLoopSettings
+from metacortex.nn.mode import recording
 from metacortex.nn.norm import Statistics
 from metacortex.task import Task
 from metacortex.updates.base import Weights
@@ -113,15 +114,15 @@ class MAMLPlusPlus(GradientLearner):
     @property
     def first_order(self) -> bool:
         """See `GradientLearner.first_order`: while training, until ``first_order_until``."""
-        if not self.training or not self.first_order_until or torch.compiler.is_compiling():
+        if not self.training or not self.first_order_until or recording():
             return False
         return int(self.meta_steps) < self.first_order_until
 
     def slope(self, carry: State, support: Any, k: int) -> tuple[Weights, Statistics]:
         """See `GradientLearner.slope`."""
         gradients, seen = super().slope(carry, support, k)
-        if self.training and self.first_order_until and torch.compiler.is_compiling():
-            # A compiled graph serves both phases, so it cannot branch on the counter.
+        if self.training and self.first_order_until and recording():
+            # A recorded graph serves both phases, so it cannot branch on the counter.
             first = self.meta_steps < self.first_order_until
             gradients = {name: torch.where(first, g.detach(), g) for name, g in gradients.items()}
         return gradients, seen
@@ -130,7 +131,7 @@ class MAMLPlusPlus(GradientLearner):
         """See `GradientLearner.stage_weights`: (1 − p)/K for all but the last, p = progress of the annealing."""
         if not self.training or not self.multi_step_until or self.steps < 2:
             return None
-        if not torch.compiler.is_compiling() and int(self.meta_steps) >= self.multi_step_until:
+        if not recording() and int(self.meta_steps) >= self.multi_step_until:
             return None
         like = next(iter(self.body.weights().values()))
         progress = (self.meta_steps.to(like.dtype) / self.multi_step_until).clamp(max=1)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from metacortex.nn.mode import recording
+
 __all__ = ["RandomState", "random_state", "replayed"]
 
 RandomState = tuple[torch.Tensor, torch.Tensor | None]
@@ -14,8 +16,8 @@ RandomState = tuple[torch.Tensor, torch.Tensor | None]
 
 
 def random_state() -> RandomState | None:
-    """The present state, or ``None`` while compiling, where random states cannot be read."""
-    if torch.compiler.is_compiling():
+    """The present state, or ``None`` while recording or compiling, where random states cannot be read."""
+    if recording():
         return None
     return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
 
