@@ -19,6 +19,7 @@ from metacortex.learners.registry import make_learner
 from metacortex.playground.limits import Refused
 from metacortex.playground.memory import Memo
 from metacortex.playground.teacher import Learned, Reply
+from metacortex.playground.waves import fit_wave
 from metacortex.task import Examples
 
 __all__ = ["Rival", "Rivals", "train_rival"]
@@ -94,6 +95,10 @@ class Rivals:
                 future = self._pool.submit(self._train, learned)
                 self._futures.put(key, future)
         return future.result() if future.done() else None
+
+    def warm_up(self) -> None:
+        """Load in the background what differentiating needs: some seconds that the first visitor need not wait."""
+        self._pool.submit(fit_wave, torch.zeros(1, 2))
 
     def close(self) -> None:
         """Give up what waits."""

@@ -68,6 +68,7 @@ class Playground:
 
     def serve(self) -> None:
         """Serve until interrupted."""
+        self.app.state.actions.rivals.warm_up()
         try:
             self.server.run(sockets=[self.socket])
         finally:
