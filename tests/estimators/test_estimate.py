@@ -33,15 +33,16 @@ class TestFolds:
 
 
 class TestEstimate:
-    def test_covers_the_truth(self) -> None:
-        """The interval holds the accuracy on new data in most of many tasks."""
+    @pytest.mark.parametrize(("shot", "tasks"), [(3, 60), (5, 40)])
+    def test_covers_the_truth(self, shot: int, tasks: int) -> None:
+        """The interval holds the accuracy on new data in most of many tasks, also where examples are very few."""
         inside = []
-        for seed in range(30):
-            model = FewShotClassifier(head="ridge").fit(*blobs(10, apart=1.2, seed=seed))
-            found = model.estimate(repeats=1, folds=10, rivals=False)
+        for seed in range(tasks):
+            model = FewShotClassifier(head="ridge").fit(*blobs(shot, apart=1.2, seed=seed))
+            found = model.estimate(repeats=1, folds=5, rivals=False)
             truth = model.score(*blobs(200, apart=1.2, seed=1000 + seed))
             inside.append(found.accuracy.low <= truth <= found.accuracy.high)
-        assert np.mean(inside) >= 0.85
+        assert np.mean(inside) >= 0.9
 
     def test_pure_noise_is_told_as_such(self) -> None:
         rng = np.random.default_rng(0)

@@ -119,8 +119,8 @@ def _sentence(name: str, gap: Interval) -> str:
     return f"No difference from {name} that so few examples could show ({100 * gap.mean:+.0f} points)."
 
 
-def wilson_interval(share: float, count: int, level: float = 0.95) -> Interval:
-    """Interval of a share of `count` independent trials; sensible also at 0 and 1.
+def wilson_interval(share: float, count: float, level: float = 0.95) -> Interval:
+    """Interval of a share of `count` independent trials (or as much as they are worth); sensible also at 0 and 1.
 
     (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)
 
@@ -142,7 +142,10 @@ def estimate(classifier: FewShotClassifier, *, repeats: int = 3, folds: int = 5,
     """Cross-validate a fitted classifier on the examples that it was fitted to.
 
     The interval treats the examples as the sample that they are: repeating the dealing lessens the noise of
-    the dealing, not that of having few examples. Paired intervals are over examples, too.
+    the dealing, not that of having few examples. Paired intervals are over examples, too. What is asked for is the
+    accuracy of the classifier fitted to *all* examples, and with m per class those fitted to parts of them differ
+    from it the more, the smaller m is: the interval is Wilson's for n (1 − 1/m)² examples instead of n. (By
+    simulation: with n itself, it held the truth in 77 to 88 % of tasks at m = 3.)
 
     Args:
         classifier: fitted.
@@ -174,8 +177,10 @@ def estimate(classifier: FewShotClassifier, *, repeats: int = 3, folds: int = 5,
     rows = asked > 0
     shares = {name: hits[rows] / asked[rows] for name, hits in right.items()}
     count = int(rows.sum())
+    members = np.bincount(targets[rows], minlength=len(classifier.classes_))
+    worth = count * (1 - 1 / float(members[members > 0].mean())) ** 2
     return Estimate(
-        wilson_interval(float(shares[""].mean()), count),
+        wilson_interval(float(shares[""].mean()), worth),
         float((loss[rows] / asked[rows]).mean()),
         count,
         len(classifier.classes_),
@@ -185,7 +190,7 @@ def estimate(classifier: FewShotClassifier, *, repeats: int = 3, folds: int = 5,
             if (targets[rows] == slot).any()
         },
         float(np.mean(learned)),
-        {name: wilson_interval(float(shares[name].mean()), count) for name in contenders},
+        {name: wilson_interval(float(shares[name].mean()), worth) for name in contenders},
         {name: paired_interval(shares[""], shares[name]) for name in contenders},
         missing,
         repeats,
