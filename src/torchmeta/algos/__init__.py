@@ -20,14 +20,20 @@ from metacortex.learners.registry import learner_entry, learner_names
 from torchmeta.algos.algorithm import Algorithm
 from torchmeta.algos.translation import TranslationAlgorithm
 
-_OPTIONS: dict[str, dict[str, Any]] = {"maml": {"inner_lr": 0.01, "inner_steps": 5, "eval_steps": 10}}
-"""Settings that differ from metacortex's: those of Finn, Abbeel and Levine (2017) for mini-ImageNet."""
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "maml": {"inner_lr": 0.01, "inner_steps": 5, "eval_steps": 10, "norm": "query-batch"}
+}
+"""Settings that differ from metacortex's: those of Finn, Abbeel and Levine (2017) for mini-ImageNet.
+
+Batch norm takes its statistics from whatever it is given, as ``MetaBatchNorm2d(track_running_stats=False)`` did: the
+test examples of a task are judged together (transductive). ``norm="support"`` judges each alone.
+"""
 
 
 def _make(name: str) -> type[Algorithm]:
     entry = learner_entry(name)
     translates = entry.kinds == ("translation",)
-    base = TranslationAlgorithm if translates else Algorithm
+    base: type[Algorithm] = TranslationAlgorithm if translates else Algorithm
     first = "input_size: length of the embeddings" if translates else "model: the base model"
     text = f"""{entry.summary[:1].upper()}{entry.summary[1:]}.
 
