@@ -8,12 +8,18 @@ and vectors (biases) b = b_0 + G_b c. W_0 and b_0 are the network's own weights,
 s and A are linear in the code and start at zero, so that the generated network is at first the shared one;
 B starts at random, as A and B both at zero would never move. A row of an LSTM's matrix belongs to one gate
 of one unit; a convolution's weights count as a matrix with a row for each filter.
+
+Adam moves every number of G by its rate, so a generated weight would move by Σ|c_i| times as much as one of the
+network's own, and a bias, or the common part of all codes, would run away (seen: eight times the pace for biases).
+*Balanced*, what is written is multiplied by constants that make the paces equal for codes of |c_i| ≈ ½:
+
+    added 2/n        scale 2/n · √(3D)        A 2/n · √(D/r)        n numbers of a code, D of a row
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import prod, sqrt
 from typing import Literal, get_args
 
 import torch
@@ -35,6 +41,7 @@ class WeightGenerator(nn.Module):
         code: length of the code.
         generate: see `Generation` and the module's first lines.
         rank: r of ``low_rank``, at least 1.
+        balanced: see the module's first lines.
 
     Raises:
         SettingsError: for an unknown way or a rank below 1.
@@ -51,15 +58,22 @@ class WeightGenerator(nn.Module):
     """
 
     def __init__(
-        self, shapes: Mapping[str, tuple[int, ...]], code: int, generate: str = "low_rank", rank: int = 8
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        code: int,
+        generate: str = "low_rank",
+        rank: int = 8,
+        *,
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         if generate not in GENERATIONS:
             raise SettingsError(f"generate must be one of {', '.join(GENERATIONS)}, got '{generate}'")
         if rank < 1:
             raise SettingsError(f"rank must be at least 1, got {rank}")
-        self.shapes, self.generate, self.rank = dict(shapes), generate, rank
+        self.shapes, self.generate, self.rank, self.balanced = dict(shapes), generate, rank, balanced
         self.parts = [(name, part, size) for name in shapes for part, size in self._parts(shapes[name])]
+        self.factors = [self._factor(part, shapes[name], code) if balanced else 1.0 for name, part, _ in self.parts]
         # One linear layer writes everything, as many small ones would cost more time than arithmetic.
         self.linear = nn.Linear(code, sum(prod(size) for _, _, size in self.parts))
         nn.init.zeros_(self.linear.weight)
@@ -82,6 +96,20 @@ class WeightGenerator(nn.Module):
             return scaled
         return [*scaled, ("left", (shape[0], self.rank)), ("right", (prod(shape[1:]), self.rank))]
 
+    def _factor(self, part: str, shape: tuple[int, ...], code: int) -> float:
+        row = prod(shape[1:])
+        sizes = {"added": 1.0, "scale": sqrt(3 * row), "left": sqrt(row / self.rank)}
+        return 2 / code * sizes[part] if part in sizes else 1.0
+
+    def written(self, code: Tensor) -> dict[str, dict[str, Tensor]]:
+        """The parts of each weight before they meet the shared ones, by names of weight and part."""
+        found: dict[str, dict[str, Tensor]] = {name: {} for name in self.shapes}
+        sizes = [prod(size) for _, _, size in self.parts]
+        rows = zip(self.parts, self.factors, self.linear(code).split(sizes), strict=True)
+        for (name, part, size), factor, values in rows:
+            found[name][part] = (values if factor == 1.0 else values * factor).view(size)
+        return found
+
     def forward(self, shared: Mapping[str, Tensor], code: Tensor) -> dict[str, Tensor]:
         """Write weights.
 
@@ -92,11 +120,7 @@ class WeightGenerator(nn.Module):
         Returns:
             The weights by name.
         """
-        sizes = [prod(size) for _, _, size in self.parts]
-        written: dict[str, dict[str, Tensor]] = {name: {} for name in self.shapes}
-        for (name, part, size), values in zip(self.parts, self.linear(code).split(sizes), strict=True):
-            written[name][part] = values.view(size)
-        return {name: _applied(shared[name], parts) for name, parts in written.items()}
+        return {name: _applied(shared[name], parts) for name, parts in self.written(code).items()}
 
     def change(self, shared: Mapping[str, Tensor], code: Tensor) -> dict[str, Tensor]:
         """Relative size of the change to each weight, a scalar by name: what depends on the code, and how much."""

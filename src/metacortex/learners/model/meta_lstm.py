@@ -106,7 +106,9 @@ class MetaLSTM(Translating):
         written = side_weights(self.body, layers)
         self.generators = nn.ModuleDict(
             {
-                side: WeightGenerator({n: tuple(p.shape) for n, p in weights.items()}, code, generate, rank)
+                side: WeightGenerator(
+                    {n: tuple(p.shape) for n, p in weights.items()}, code, generate, rank, balanced=True
+                )
                 for side, weights in written.items()
                 if weights
             }

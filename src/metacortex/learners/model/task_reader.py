@@ -2,11 +2,12 @@
 
     description  c_d = from an LSTM over its words: the last state, or what attention or a position picks
     pairs        c_s = mean over all target tokens of tanh(W [t_j; Σ_i a_ji s_i])
-    code         c = tanh(W_c [c_d; c_s; is there a description?; log(1 + k)])
+    code         c = tanh(W_c [n(c_d); n(c_s); is there a description?; log(1 + k)])
 
-s_i and t_j are states of LSTMs over the two sentences of a pair, a_ji attention of t_j over s. The mean makes
-the order of the pairs irrelevant. A part that is missing is zero. There are two codes, for the weights of
-encoder and decoder.
+n(x) takes away the mean of x's numbers and divides by their deviation: states of LSTMs are small at first, and
+codes made of them hardly differ from task to task. s_i and t_j are states of LSTMs over the two sentences of a
+pair, a_ji attention of t_j over s. The mean makes the order of the pairs irrelevant. A part that is missing is
+zero. There are two codes, for the weights of encoder and decoder.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ class TaskReader(nn.Module):
         pairs = zero
         if self.reads != "description" and support.targets.shape[0]:
             pairs, count = self._paired(support)
-        return {side: torch.tanh(self.code(torch.cat([words[side], pairs, known, count]))) for side in SIDES}
+        pairs = _normalised(pairs)
+        parts = {side: torch.cat([_normalised(words[side]), pairs, known, count]) for side in SIDES}
+        return {side: torch.tanh(self.code(part)) for side, part in parts.items()}
 
     def _described(self, description: Any) -> dict[str, Tensor]:
         tokens, length = description["tokens"][None], description["length"][None]
@@ -131,3 +134,9 @@ class TaskReader(nn.Module):
         weights = ((support.targets != 0) & rows[:, None]).to(t.dtype)[..., None]
         mean = (each * weights).sum((0, 1)) / weights.sum().clamp_min(1)
         return mean, rows.sum()[None].to(t.dtype).log1p()
+
+
+def _normalised(x: Tensor) -> Tensor:
+    """n(x), written out, as the fused one is wrong under ``vmap``; zeros stay zeros."""
+    centred = x - x.mean()
+    return centred / (centred.square().mean() + 1e-6).sqrt()
