@@ -39,7 +39,20 @@ def test_confusions_by_name() -> None:
     diagnosis = Diagnosis()
     probabilities = torch.eye(3)[[0, 1, 1, 2]]
     diagnosis.add(probabilities, torch.tensor([0, 0, 0, 2]), ["b", "d", "p"])
-    assert diagnosis.to_json()["confusions"] == [{"shown": "b", "taken_for": "d", "count": 2, "of": 3}]
+    found = diagnosis.to_json()
+    assert found["confusions"] == [{"shown": "b", "taken_for": "d", "count": 2, "of": 3}]
+    assert found["matrix"] == {"classes": ["b", "d", "p"], "rows": [[1, 2, 0], [0, 0, 0], [0, 0, 1]]}
+
+
+def test_matrix_of_a_few_classes() -> None:
+    diagnosis = Diagnosis()
+    diagnosis.add(torch.eye(2)[[0, 1, 1, 1]], torch.tensor([0, 0, 1, 1]), ["b", "d"])
+    diagnosis.add(torch.eye(2)[[0, 0]], torch.tensor([0, 1]), ["d", "b"])
+    matrix = diagnosis.to_json()["matrix"]
+    assert matrix == {"classes": ["b", "d"], "rows": [[1, 2], [0, 3]]}
+    many = Diagnosis()
+    many.add(torch.eye(40), torch.arange(40), [str(i) for i in range(40)])
+    assert "matrix" not in many.to_json()
 
 
 def test_padding_is_left_out() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from metacortex.data.dataset import Dataset
 from metacortex.data.store import ClassStore
 from metacortex.data.view import ClassView
+from metacortex.engine.gradient import evaluate_tasks
 from metacortex.errors import RunError
 from metacortex.evaluation.run import evaluate_run
-from metacortex.reports.page import Page, Picture, Section, Table, write_page
-from metacortex.reports.pictures import draw_reliability, draw_tasks
+from metacortex.reports.page import Gallery, Matrix, Page, Picture, Section, Table, Tile, write_page
+from metacortex.reports.pictures import _chosen, draw_reliability, show_tasks
 from metacortex.reports.run_report import run_page, write_run_report
 from metacortex.settings import from_mapping
 from metacortex.tasks.episodes import Episodes, EpisodeSpec
@@ -80,6 +83,9 @@ def test_a_run_of_images(images: Dataset, tmp_path: Path) -> None:
     assert page.tags.count("img") == 2  # curves, reliability
     assert EVIL in page.text, "class names are shown as text"
     assert f"{100 * result.diagnosis['ece']:.1f} %" in page.text
+    assert "Rows: the class that was shown" in page.text
+    cells = sum(sum(row) for row in result.diagnosis["matrix"]["rows"])
+    assert cells == 20 * 3 * 3, "every query is in the matrix"
 
 
 def test_a_run_of_functions_is_drawn(tmp_path: Path) -> None:
@@ -101,15 +107,48 @@ def test_pictures_of_tasks_and_of_reliability(images: Dataset) -> None:
     learner = make_learner("protonet", input_shape=(1, 8, 8), backbone="mlp").eval()
     tasks = Episodes(images.split("test"), EpisodeSpec(3, 2, 4), seed=0, split="test")
     rows = [{"from": 0.2, "to": 0.4, "count": 3, "confidence": 0.3, "accuracy": 0.5}]
-    for picture in (draw_tasks(learner, tasks, (0, 1)), draw_reliability(rows)):
-        assert picture.startswith(b"\x89PNG")
-        assert len(picture) > 2000
+    picture = draw_reliability(rows)
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 2000
+    assert not Picture(picture, "").broad
+    galleries = show_tasks(learner, tasks, (0, 1), queries=6)
+    assert len(galleries) == 4
+    outcome = evaluate_tasks(learner, tasks.batch([1]))
+    hits = (outcome.prediction[0].argmax(-1) == tasks.task(1).query.targets).tolist()
+    assert galleries[3].caption == f"{sum(hits)} of 12 queries right, for instance"
+    assert [tile.caption for tile in galleries[2].tiles] == tasks.batch([1]).info[0]["classes"]
+    verdicts = [tile.verdict for tile in galleries[3].tiles]
+    assert len(verdicts) == 6
+    assert verdicts.count("wrong") == min(12 - sum(hits), max(3, 6 - sum(hits)))
+    with Image.open(io.BytesIO(galleries[2].tiles[0].png)) as ink:
+        support = tasks.task(1).support
+        slot = support.inputs[support.targets == 0][0, 0]
+        assert np.allclose(np.asarray(ink), 255 * (1 - slot.numpy()), atol=1)
+
+
+def test_answers_shown_are_spread() -> None:
+    right = [i % 4 != 0 for i in range(40)]  # ten mistakes
+    chosen = _chosen(right, 8)
+    assert [right[i] for i in chosen] == [False] * 4 + [True] * 4
+    assert max(chosen[:4]) - min(chosen[:4]) >= 20
+    assert max(chosen[4:]) - min(chosen[4:]) >= 20
+    assert _chosen([False] * 5, 8) == [0, 1, 2, 3, 4]
+    assert _chosen([True] * 3, 2) == [0, 2]
 
 
 def test_pages_escape_everything(tmp_path: Path) -> None:
-    section = Section(EVIL, EVIL, [Table([EVIL], [[EVIL]], EVIL)], [Picture(b"x", f'"{EVIL}')], EVIL, EVIL)
+    section = Section(
+        EVIL,
+        EVIL,
+        [Table([EVIL], [[EVIL]], EVIL), Table([f'"{EVIL}'] * 4, [])],
+        [Picture(b"x", f'"{EVIL}')],
+        EVIL,
+        EVIL,
+        [Matrix([EVIL], [[1]], EVIL)],
+        [Gallery(EVIL, [Tile(b"x", EVIL)])],
+    )
     page = read(write_page(Page(EVIL, EVIL, [section]), tmp_path / "page.html"))
-    assert page.text.count(EVIL) == 11
+    assert page.text.count(EVIL) == 11 + 4 + 3 + 2
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ __all__ = ["Diagnosis"]
 
 _BINS = 15
 _CONFUSIONS = 20
+_MATRIX = 30
+"""As many classes are shown as a whole matrix."""
 
 
 class Diagnosis:
@@ -76,7 +78,11 @@ class Diagnosis:
             self._taken.update((names[int(targets[i])], names[int(chosen[i])]) for i in wrong)
 
     def to_json(self) -> dict[str, Any]:
-        """``ece`` in 0–1, ``reliability`` (a row per bin with answers), ``confusions`` (the most frequent first)."""
+        """``ece`` in 0–1, ``reliability`` (a row per bin with answers), ``confusions`` (the most frequent first).
+
+        Where at most 30 classes were met, also ``matrix``: their names as ``classes`` and as ``rows`` how often
+        queries of each were taken for each; the diagonal is what was right.
+        """
         total = int(self._count.sum())
         if not total:
             return {}
@@ -96,4 +102,14 @@ class Diagnosis:
             {"shown": shown, "taken_for": taken, "count": count, "of": self._shown[shown]}
             for (shown, taken), count in sorted(self._taken.items(), key=lambda item: (-item[1], item[0]))[:_CONFUSIONS]
         ]
-        return {"ece": float(gaps.sum()) / total, "reliability": rows, "confusions": confusions}
+        found = {"ece": float(gaps.sum()) / total, "reliability": rows, "confusions": confusions}
+        names = sorted({*self._shown, *(taken for _, taken in self._taken)})
+        return {**found, "matrix": self._matrix(names)} if 0 < len(names) <= _MATRIX else found
+
+    def _matrix(self, names: list[str]) -> dict[str, Any]:
+        wrong = Counter[str]()
+        for (shown, _), count in self._taken.items():
+            wrong[shown] += count
+        right = {name: self._shown[name] - wrong[name] for name in names}
+        rows = [[right[a] if a == b else self._taken[a, b] for b in names] for a in names]
+        return {"classes": names, "rows": rows}

@@ -44,7 +44,9 @@ def comparison_page(comparison: Comparison) -> Page:
                 ]
             )
     curves = comparison.path / "curves.png"
-    pictures = [Picture(curves.read_bytes(), "Score against the number of examples.")] if curves.is_file() else []
+    pictures = (
+        [Picture(curves.read_bytes(), "Score against the number of examples.", chart=True)] if curves.is_file() else []
+    )
     refused = [[e.learner, str(cell), why] for e in comparison.entrants for cell, why in e.refused.items()]
     sections = [
         Section(

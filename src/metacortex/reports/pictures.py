@@ -6,15 +6,16 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from metacortex.reports.page import Gallery, Tile
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from metacortex.learners.base import Learner
     from metacortex.tasks.source import TaskSource
 
-__all__ = ["draw_functions", "draw_reliability", "draw_tasks"]
-
-_RIGHT, _WRONG = "#2f9e63", "#d4483b"
+__all__ = ["draw_functions", "draw_reliability", "show_tasks"]
 
 
 def _png(figure: Figure) -> bytes:
@@ -41,60 +42,66 @@ def draw_reliability(rows: Sequence[Mapping[str, Any]]) -> bytes:
         axes.bar(row["from"], row["accuracy"], row["to"] - row["from"], align="edge", color="#3b6fb6", alpha=shade)
     axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the answer", ylabel="share of right answers")
-    axes.set_title(f"{total} answers; the darker, the more", fontsize=9)
+    axes.set_title(f"{total} answers; the more colour, the more of them", fontsize=9)
     return _png(figure)
 
 
-def draw_tasks(learner: Learner, tasks: TaskSource, numbers: Sequence[int], queries: int = 8) -> bytes:
-    """Support examples of each class of some tasks, and answers to some queries, right and wrong ones.
+def show_tasks(learner: Learner, tasks: TaskSource, numbers: Sequence[int], queries: int = 8) -> list[Gallery]:
+    """An example of each class of some tasks as the learner was shown it, and answers to some queries.
+
+    Half of the queries are mistakes, where there are as many, and both halves are spread over the classes.
 
     Args:
         learner: in evaluation mode.
         tasks: classification tasks of images ``[N, C, H, W']``.
-        numbers: which tasks, a block of rows for each.
+        numbers: which tasks.
         queries: how many answers of each task.
-    """
-    import torch
-    from matplotlib.figure import Figure
 
+    Returns:
+        Two galleries for each task.
+    """
     from metacortex.engine.gradient import evaluate_tasks
 
-    figure = Figure(figsize=(1.15 * (queries + 1), 2.9 * len(numbers)), layout="constrained")
-    blocks = figure.subfigures(len(numbers), 1, squeeze=False)[:, 0]
-    for block, number in zip(blocks, numbers, strict=True):
+    found = []
+    for number in numbers:
         batch = tasks.batch([number])
         probabilities = evaluate_tasks(learner, batch).prediction[0].softmax(-1)  # [N, way]
         task, names = tasks.task(number), batch.info[0]["classes"]
-        shown = [int((task.support.targets == slot).nonzero()[0]) for slot in range(task.support.way)]
-        wrong = (probabilities.argmax(-1) != task.query.targets).nonzero()[:, 0]
-        right = (probabilities.argmax(-1) == task.query.targets).nonzero()[:, 0]
-        # Mistakes are what one wants to see; the rest are answers spread over the classes.
-        rest = right[torch.linspace(0, len(right) - 1, max(queries - len(wrong), 1)).long()] if len(right) else right
-        chosen = torch.cat([wrong[: queries - 1], rest])[:queries].tolist()
-        block.suptitle(f"task {number}: {', '.join(names)[:110]}", fontsize=8)
-        grid = block.subplots(2, max(len(shown), len(chosen)), squeeze=False)
-        for axes in grid.ravel():
-            axes.axis("off")
-        for slot, row in enumerate(shown[: grid.shape[1]]):
-            _image(grid[0, slot], task.support.inputs[row], f"class {slot + 1}", "black")
-        for column, row in enumerate(chosen):
-            answer, truth = int(probabilities[row].argmax()), int(task.query.targets[row])
-            said = f"{answer + 1} ({100 * float(probabilities[row, answer]):.0f} %)"
-            _image(
-                grid[1, column],
-                task.query.inputs[row],
-                said if answer == truth else f"{said}, is {truth + 1}",
-                _RIGHT if answer == truth else _WRONG,
-            )
-    return _png(figure)
+        answers, targets = probabilities.argmax(-1), task.query.targets
+        first = [int((task.support.targets == slot).nonzero()[0]) for slot in range(task.support.way)]
+        learned = [Tile(_png_of(task.support.inputs[row]), names[slot]) for slot, row in enumerate(first)]
+        asked = []
+        for row in _chosen((answers == targets).tolist(), queries):
+            said = f"{names[int(answers[row])]} ({100 * float(probabilities[row].max()):.0f} %)"
+            right = bool(answers[row] == targets[row])
+            text = said if right else f"{said}, is {names[int(targets[row])]}"
+            asked.append(Tile(_png_of(task.query.inputs[row]), text, verdict="right" if right else "wrong"))
+        hits = int((answers == targets).sum())
+        found.append(Gallery(f"Task {number}: learned from", learned))
+        found.append(Gallery(f"{hits} of {len(targets)} queries right, for instance", asked))
+    return found
 
 
-def _image(axes: Any, image: Any, title: str, colour: str) -> None:
-    if image.shape[0] == 1:
-        axes.imshow(1 - image[0].numpy(), cmap="gray", vmin=0, vmax=1)
-    else:
-        axes.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
-    axes.set_title(title, fontsize=7, color=colour)
+def _chosen(right: Sequence[bool], count: int) -> list[int]:
+    """Rows to show: mistakes, at most half of them unless all are, then right answers; both evenly spread."""
+    wrong, rest = ([i for i, hit in enumerate(right) if hit == which] for which in (False, True))
+    mistakes = min(len(wrong), max(count // 2, count - len(rest)))
+    return [*_spread(wrong, mistakes), *_spread(rest, count - mistakes)]
+
+
+def _spread(rows: Sequence[int], count: int) -> list[int]:
+    count = min(count, len(rows))
+    return [rows[(2 * i + 1) * len(rows) // (2 * count)] for i in range(count)]
+
+
+def _png_of(image: Tensor) -> bytes:
+    """``[C, H, W]`` in 0–1 as PNG; one channel as dark ink on white."""
+    from PIL import Image
+
+    pixels = (255 * (1 - image if len(image) == 1 else image).clamp(0, 1)).byte().cpu().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def draw_functions(learner: Learner, tasks: Any, numbers: Sequence[int]) -> bytes:

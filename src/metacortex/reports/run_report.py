@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from metacortex.errors import DataError, MetacortexError
 from metacortex.evaluation.results import EvaluationResult, load_result
 from metacortex.evaluation.run import LoadedRun, load_run
-from metacortex.reports.page import Page, Picture, Section, Table, write_page
-from metacortex.reports.pictures import draw_functions, draw_reliability, draw_tasks
+from metacortex.reports.page import Matrix, Page, Picture, Section, Table, write_page
+from metacortex.reports.pictures import draw_functions, draw_reliability, show_tasks
 from metacortex.reports.translation_report import scored_sets, translation_sections
 from metacortex.runs.domain import open_domain
 from metacortex.runs.folder import RunFolder
@@ -50,7 +51,7 @@ def run_page(run: Path | str) -> Page:
     sections = [
         scored_sets(folder) or _measured(results),
         _training(folder),
-        *_diagnoses(results),
+        *_diagnoses(results, info["data"]["name"]),
         *_examples(folder, info),
         _protocol(info),
         Section("Settings", code=folder.config_path.read_text(encoding="utf-8")),
@@ -92,30 +93,41 @@ def _training(folder: RunFolder) -> Section | None:
     text = f"{last['step']} steps in {last.get('seconds', 0) / 60:.1f} minutes; last loss {last.get('loss', 0):.4f}."
     pictures = []
     if folder.curves_path.is_file():
-        pictures = [Picture(folder.curves_path.read_bytes(), "Training loss and validation score over the steps.")]
+        caption = "Training loss and validation score over the steps."
+        pictures = [Picture(folder.curves_path.read_bytes(), caption, chart=True)]
     return Section("Training", text=text, pictures=pictures)
 
 
-def _diagnoses(results: list[EvaluationResult]) -> list[Section]:
+def _diagnoses(results: list[EvaluationResult], data: str) -> list[Section]:
+    """Of the result with the most tasks, of the data that the run was trained on where there is one."""
     found = [result for result in results if result.diagnosis]
     if not found:
         return []
-    result = max(found, key=lambda r: len(r.scores))
+    result = max(found, key=lambda r: (r.details.get("data") == data, len(r.scores)))
     where = f"{result.details.get('data')}, {result.details.get('way')}-way {result.details.get('shot')}-shot"
     picture = Picture(
         draw_reliability(result.diagnosis["reliability"]),
         f"How often answers were right, by the probability that the learner gave them ({where}); on the dashed line "
         "probabilities mean what they say.",
+        chart=True,
     )
-    confusions = [[c["shown"], c["taken_for"], f"{c['count']} of {c['of']}"] for c in result.diagnosis["confusions"]]
-    tables = [Table(["shown", "taken for", "how often"], confusions)] if confusions else []
-    note = "How often a query of the one class was taken for the other, of all queries of the class in any task."
-    return [
-        Section("How sure, and how right", pictures=[picture]),
-        Section("What is taken for what", tables=tables, note=note)
-        if tables
-        else Section("What is taken for what", text="No query was taken for another class."),
+    return [Section("How sure, and how right", pictures=[picture]), _confusions(result.diagnosis, where)]
+
+
+def _confusions(diagnosis: Mapping[str, Any], where: str) -> Section:
+    title, matrix = "What is taken for what", diagnosis.get("matrix")
+    if not diagnosis["confusions"]:
+        return Section(title, text=f"No query was taken for another class ({where}).")
+    if matrix:
+        caption = "Rows: the class that was shown; columns: what it was taken for. Bold is right."
+        note = "A query can only be taken for a class of its own task, which are drawn anew for each."
+        return Section(title, text=where, matrices=[Matrix(matrix["classes"], matrix["rows"], caption)], note=note)
+    rows = [
+        [c["shown"], c["taken_for"], f"{c['count']} of {c['of']} ({100 * c['count'] / c['of']:.0f} %)"]
+        for c in diagnosis["confusions"]
     ]
+    note = "How often a query of the one class was taken for the other, of all queries of the class in any task."
+    return Section(title, text=where, tables=[Table(["shown", "taken for", "how often"], rows)], note=note)
 
 
 def _examples(folder: RunFolder, info: dict[str, Any]) -> list[Section]:
@@ -135,20 +147,19 @@ def _examples(folder: RunFolder, info: dict[str, Any]) -> list[Section]:
 def _drawn(loaded: LoadedRun, domain: Any) -> list[Section]:
     tasks = domain.tasks("test", loaded.settings.data)
     if domain.kind == "regression":
-        picture = Picture(draw_functions(loaded.learner, tasks, (0, 1, 2)), "Three test functions, fitted.")
-    elif domain.kind == "classification" and len(domain.input_shape) == 3:
+        picture = Picture(draw_functions(loaded.learner, tasks, (0, 1, 2)), "Three test functions, fitted.", chart=True)
+        return [Section("Test tasks", pictures=[picture])]
+    if domain.kind == "classification" and len(domain.input_shape) == 3:
         try:
-            picture = Picture(draw_tasks(loaded.learner, tasks, (0, 1, 2)), _TASKS)
+            return [Section("Test tasks", text=_TASKS, galleries=show_tasks(loaded.learner, tasks, (0, 1, 2)))]
         except DataError:
-            return []  # too few classes for a task
-    else:
-        return []
-    return [Section("Test tasks", pictures=[picture])]
+            pass  # too few classes for a task
+    return []
 
 
 _TASKS = (
-    "Three test tasks: above, an example of each class as the learner was shown it; below, queries with its answers "
-    "(green: right; red: wrong, with what it is)."
+    "Three tasks of classes that were not trained on: an example of each class as the learner was shown it, then its "
+    "answers to some queries, half of them mistakes where there are as many."
 )
 
 
