@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from metacortex.learners.metric.protonet import ProtoNet
     from metacortex.learners.transfer.fine_tuning import FineTuning
     from metacortex.learners.transfer.nearest_neighbour import NearestNeighbour
+    from metacortex.similarity.distance import TaskDistance
+    from metacortex.similarity.similar import similar_tasks
     from metacortex.task import Examples, Task, stack_tasks
     from metacortex.tasks.episodes import Episodes, EpisodeSpec
     from metacortex.training.run import train
@@ -38,10 +40,12 @@ __all__ = [
     "Predictor",
     "ProtoNet",
     "Task",
+    "TaskDistance",
     "evaluate",
     "from_arrays",
     "load_dataset",
     "meta_gradient",
+    "similar_tasks",
     "stack_tasks",
     "train",
 ]
@@ -60,6 +64,8 @@ _HOMES = {
     "learners.metric.protonet": ("ProtoNet",),
     "learners.transfer.fine_tuning": ("FineTuning",),
     "learners.transfer.nearest_neighbour": ("NearestNeighbour",),
+    "similarity.distance": ("TaskDistance",),
+    "similarity.similar": ("similar_tasks",),
     "task": ("Examples", "Task", "stack_tasks"),
     "tasks.episodes": ("EpisodeSpec", "Episodes"),
     "training.run": ("train",),

@@ -22,7 +22,7 @@ KNOWN = {
 
 def measures() -> list[TaskDistance]:
     probe = small_probe()
-    return [Task2Vec(probe, samples=0, alpha=0.0), SetDistance(probe, steps=40), OTDD(probe), PixelDistance()]
+    return [Task2Vec(probe, samples=0), SetDistance(probe, steps=40), OTDD(probe), PixelDistance()]
 
 
 @pytest.mark.parametrize("measure", measures(), ids=lambda m: m.name)

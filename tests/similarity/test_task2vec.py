@@ -75,10 +75,15 @@ def test_head_is_at_the_minimum() -> None:
 
 
 def test_a_task_is_at_distance_zero_from_itself_and_the_distance_is_symmetric() -> None:
-    measure = Task2Vec(small_probe(), alpha=0.0)
+    measure = Task2Vec(small_probe())
     a, b = measure.embed(stripes(0, 1)), measure.embed(stripes(1, 2))
     assert a.shape == (16,)
     assert (a >= 0).all()
+    # The size of a layer's F does not count, unless it is asked for.
+    larger = np.r_[9 * a[:8], a[8:]]
+    assert measure.distance(larger, b) == pytest.approx(measure.distance(a, b))
+    published = Task2Vec(small_probe(), relative=False)
+    assert published.distance(larger, b) != pytest.approx(published.distance(a, b), rel=1e-3)
     assert measure.distance(a, a) == pytest.approx(0.0, abs=1e-12)
     assert measure.distance(a, b) == pytest.approx(measure.distance(b, a), rel=1e-12)
     assert measure.distance(a, b) > 0.001
@@ -86,7 +91,7 @@ def test_a_task_is_at_distance_zero_from_itself_and_the_distance_is_symmetric() 
 
 def test_distance_by_hand() -> None:
     """Without a prior the ratios are F_A / (F_A + F_B), whatever the scale of each filter."""
-    measure = Task2Vec(small_probe(), alpha=0.0, prior=0.0)
+    measure = Task2Vec(small_probe(), prior=0.0, relative=False)
     a, b = np.ones(16), np.r_[3 * np.ones(8), np.ones(8)]
     x, y = a / (a + b), b / (a + b)
     assert measure.distance(a, b) == pytest.approx(1 - x @ y / np.linalg.norm(x) / np.linalg.norm(y))
@@ -97,7 +102,7 @@ def test_distance_by_hand() -> None:
 def test_distance_from_the_trivial_task_is_taken_off() -> None:
     """d(A → B) = d_sym(A, B) − α d_sym(A, λ); the known task's distance counts, not the new one's."""
     probe, known, new = small_probe(), np.r_[np.ones(15), 9.0], np.ones(16)
-    symmetric, asymmetric = Task2Vec(probe, alpha=0.0, prior=0.1), Task2Vec(probe, alpha=0.5, prior=0.1)
+    symmetric, asymmetric = (Task2Vec(probe, alpha=alpha, prior=0.1, relative=False) for alpha in (0.0, 0.5))
     scale = np.r_[np.ones(8), np.full(8, 1.5)]  # mean of both, layer by layer
     f = known / scale + 0.1
     x, y = f / (f + 0.1), 0.1 / (f + 0.1)

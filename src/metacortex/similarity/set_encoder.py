@@ -10,6 +10,10 @@ where there are enough, different classes are drawn, e_1 … e_T and e'_1 … e'
 
     loss = mean over i of −log softmax_j( e_i · e'_j / τ )[i]
 
+Where the transfer T_ij from task i to task j was measured, the encoder may learn to foretell it instead:
+
+    loss = − mean over j of the correlation over i ≠ j of ( e_i · e'_j, T_ij )
+
 Reference: Zaheer et al., "Deep Sets", NeurIPS 2017, theorem 2 (the form of the encoder); van den Oord, Li and Vinyals,
 "Representation Learning with Contrastive Predictive Coding", 2018, equation 4 (the loss); Edwards and Storkey,
 "Towards a Neural Statistician", ICLR 2017 (data sets as vectors by pooling).
@@ -75,7 +79,7 @@ class SetEncoder(nn.Module):
 
 
 class SetDistance(TaskDistance):
-    """Cosine distance of what a `SetEncoder` makes of two tasks; `fit` trains it on the known ones.
+    """Cosine distance of what a `SetEncoder` makes of two tasks; `fit` trains it on the known ones, see the module.
 
     Args:
         features: inputs ``[N, ...]`` to features ``[N, D]``, e.g. a `metacortex.similarity.probe.Probe`; raw inputs
@@ -83,6 +87,7 @@ class SetDistance(TaskDistance):
         width: see `SetEncoder`, as ``size``.
         size: length of an embedding.
         steps: of training (Adam, learning rate 2e-3).
+        tasks: T, known tasks in each step.
         temperature: τ.
         seed: of initial weights and parts drawn.
     """
@@ -95,19 +100,29 @@ class SetDistance(TaskDistance):
         *,
         width: int = 64,
         size: int = 32,
-        steps: int = 300,
+        steps: int = 150,
+        tasks: int = 12,
         temperature: float = 0.1,
         seed: int = 0,
     ) -> None:
-        if min(width, size, steps) < 1 or temperature <= 0:
-            raise SettingsError(f"set encoder: expected positive numbers, got {width}, {size}, {steps}, {temperature}")
+        if min(width, size, steps) < 1 or tasks < 2 or temperature <= 0:
+            raise SettingsError(
+                "set encoder: expected positive numbers and 2 tasks or more in a step, got "
+                f"width={width}, size={size}, "
+                f"steps={steps}, tasks={tasks}, temperature={temperature}"
+            )
         self.features, self.width, self.size = features, width, size
-        self.steps, self.temperature, self.seed = steps, temperature, seed
+        self.steps, self.tasks, self.temperature, self.seed = steps, tasks, temperature, seed
         self.encoder: SetEncoder | None = None
         self.centre, self.scale = torch.zeros(1), 1.0
 
-    def fit(self, known: Mapping[str, Examples]) -> SetDistance:
+    def fit(self, known: Mapping[str, Examples], transfers: NDArray[np.float64] | None = None) -> SetDistance:
         """Train the encoder on the known tasks.
+
+        Args:
+            known: tasks by name.
+            transfers: T ``[known, known]``, see `metacortex.similarity.transfer.transfer_matrix`; the diagonal does
+                not count. Without them the encoder learns to tell the tasks apart.
 
         Raises:
             DataError: if there are fewer than two, or one of them has a single example.
@@ -129,9 +144,13 @@ class SetDistance(TaskDistance):
         optimizer = torch.optim.Adam(self.encoder.parameters(), lr=2e-3)
         rng = np.random.default_rng(self.seed)
         for _ in range(self.steps):
-            parts = [_two_parts(task, rng) for task in tasks]
+            drawn = rng.permutation(len(tasks))[: self.tasks]
+            parts = [_two_parts(tasks[i], rng) for i in drawn]
             one, other = (torch.stack([self.encoder(pair[side]) for pair in parts]) for side in (0, 1))
-            loss = F.cross_entropy(one @ other.T / self.temperature, torch.arange(len(parts)))
+            if transfers is None:
+                loss = F.cross_entropy(one @ other.T / self.temperature, torch.arange(len(parts)))
+            else:
+                loss = -_correlation(one @ other.T, torch.from_numpy(transfers[np.ix_(drawn, drawn)]))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -160,6 +179,18 @@ class SetDistance(TaskDistance):
 
     def _scaled(self, rows: Tensor) -> Tensor:
         return (rows - self.centre) / self.scale
+
+
+def _correlation(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean over the columns of the correlation of ``[T, T]``, without the diagonal."""
+    off = (~torch.eye(len(found), dtype=torch.bool)).to(found.dtype)
+
+    def centred(x: Tensor) -> Tensor:
+        x = torch.where(off > 0, x, torch.zeros_like(x))
+        x = (x - x.sum(0) / off.sum(0)) * off
+        return x / (x.square().sum(0) + 1e-12).sqrt()
+
+    return (centred(found) * centred(wanted.to(found.dtype))).sum(0).mean()
 
 
 def _two_parts(task: Examples, rng: np.random.Generator) -> tuple[Examples, Examples]:

@@ -3,17 +3,19 @@
     F = E_x E_{y ~ p(y|x)} [ (∂ log p(y|x) / ∂w)² ],   p(y|x) = softmax(Wᵀ g_w(x) + b)
 
 g_w is the probe, the same for all tasks; W and b are fitted to the task. F is averaged over the weights of each
-filter (each output of a layer), and λ, the precision of a prior, is added. With d_cos = 1 − cosine,
+filter (each output of a layer) and divided by its mean over the filters of the layer; then λ, the precision of a
+prior, is added. With d_cos = 1 − cosine,
 
     d_sym(A, B)  = d_cos( F_A / (F_A + F_B), F_B / (F_A + F_B) )
     d(A → B)     = d_sym(A, B) − α d_sym(A, 0),    F_0 = λ, a task on which no weight depends
 
-The second term favours known tasks that are far from trivial: large and difficult ones, which teach more.
+The second term takes off how far a known task is from trivial; α is 0 unless asked for.
 
 Reference: Achille, Lam, Tewari, Ravichandran, Maji, Fowlkes, Soatto and Perona, "Task2Vec: Task Embedding for
 Meta-Learning", ICCV 2019, "Task Embeddings via Fisher Information" and "Similarity Measures on the Space of Tasks".
-Ours: F from exact gradients of single examples, instead of a variational estimate; λ relative to the mean of F over
-the known tasks, layer by layer, as layers differ in scale.
+Ours: F from gradients of single examples, instead of a variational estimate; each layer is divided by its mean, as its
+size says how sure the head is more than what the task is about (on Omniglot's alphabets the ranking foretells transfer
+better so, see docs/task-similarity.md). ``relative=False`` keeps the size; λ is then relative to the known tasks' mean.
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ class Task2Vec(TaskDistance):
         probe: the network.
         samples: labels drawn from p(y|x) for each example; 0: the exact mean over all classes.
         most: examples at most, drawn at random; 0: all.
-        alpha: α, weight of a known task's distance from the trivial one.
-        prior: λ as a share of the mean of F over the known tasks.
+        alpha: α, weight of a known task's distance from the trivial one (0.15 in the paper).
+        prior: λ as a share of the mean of F in the layer.
+        relative: divide each layer's F by its mean; else F keeps its size.
         penalty: of the head, see `metacortex.similarity.probe.fit_head`; features have a mean squared length of 1.
         seed: of the examples and labels drawn.
 
@@ -65,9 +68,10 @@ class Task2Vec(TaskDistance):
         *,
         samples: int = 1,
         most: int = 300,
-        alpha: float = 0.15,
+        alpha: float = 0.0,
         prior: float = 0.1,
-        penalty: float = 1e-3,
+        relative: bool = True,
+        penalty: float = 0.1,
         seed: int = 0,
     ) -> None:
         if samples < 0 or most < 0 or prior < 0 or penalty <= 0:
@@ -76,10 +80,10 @@ class Task2Vec(TaskDistance):
                 f"{most}, {prior}, {penalty}"
             )
         self.probe, self.samples, self.most, self.seed = probe, samples, most, seed
-        self.alpha, self.prior, self.penalty = alpha, prior, penalty
+        self.alpha, self.prior, self.relative, self.penalty = alpha, prior, relative, penalty
 
     def embed(self, task: Examples) -> Vector:
-        """``[filters]`` of the probe, layer after layer; positive."""
+        """F ``[filters]`` of the probe, layer after layer; not negative."""
         rows = self._rows(len(task.targets))
         inputs, targets = self.probe.prepared(task.inputs[rows]), task.targets[rows]
         found = fisher_diagonal(
@@ -91,22 +95,26 @@ class Task2Vec(TaskDistance):
         return np.concatenate(vectors)
 
     def distance(self, known: Vector, new: Vector) -> float:
-        """d(A → B), in −α to 1, with the two tasks themselves as the scale of the prior."""
+        """d(A → B), in −α to 1; where F keeps its size, λ is relative to these two tasks."""
         return self._scaled(known, new, self._scale([known, new]))
 
     def between(self, known: Sequence[Vector], new: Sequence[Vector]) -> NDArray[np.float64]:
-        """``[known, new]`` distances, with the known tasks as the scale of the prior."""
+        """``[known, new]`` distances; where F keeps its size, λ is relative to the known tasks."""
         scale = self._scale(known)
         return np.array([[self._scaled(a, b, scale) for b in new] for a in known]).reshape(len(known), len(new))
 
-    def _scaled(self, known: Vector, new: Vector, scale: Vector) -> float:
-        a, b, nothing = known / scale + self.prior, new / scale + self.prior, np.full(len(known), self.prior)
-        return _apart(a, b) - (self.alpha * _apart(a, nothing) if self.alpha else 0.0)
+    def _scaled(self, known: Vector, new: Vector, scale: Vector | None) -> float:
+        a, b = ((v / (self._layer_means(v) if scale is None else scale)) + self.prior for v in (known, new))
+        return _apart(a, b) - (self.alpha * _apart(a, np.full(len(a), self.prior)) if self.alpha else 0.0)
 
-    def _scale(self, embeddings: Sequence[Vector]) -> Vector:
-        """Mean of F in each layer, ``[filters]``."""
+    def _scale(self, embeddings: Sequence[Vector]) -> Vector | None:
+        """What λ is relative to: the mean of F in each layer over tasks, ``None``: of each task itself."""
+        return None if self.relative else self._layer_means(np.mean(embeddings, axis=0))
+
+    def _layer_means(self, vector: Vector) -> Vector:
+        """Mean of each layer's entries, in the place of each entry."""
         sizes = [len(w) for w in self.probe.weights().values() if w.dim() > 1]
-        parts = np.split(np.mean(embeddings, axis=0), np.cumsum(sizes)[:-1])
+        parts = np.split(vector, np.cumsum(sizes)[:-1])
         return np.concatenate([np.full(len(p), max(float(p.mean()), 1e-300)) for p in parts])
 
     def _rows(self, count: int) -> Tensor:
@@ -123,7 +131,7 @@ def _apart(a: Vector, b: Vector) -> float:
 
 
 def fisher_diagonal(
-    probe: Probe, inputs: Tensor, targets: Tensor, way: int, *, samples: int = 0, penalty: float = 1e-3, seed: int = 0
+    probe: Probe, inputs: Tensor, targets: Tensor, way: int, *, samples: int = 0, penalty: float = 0.1, seed: int = 0
 ) -> dict[str, Tensor]:
     """The diagonal of the Fisher information of the probe's weights, for a head fitted to the examples.
 

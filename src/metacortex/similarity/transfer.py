@@ -26,6 +26,7 @@ __all__ = [
     "draw_few_shot",
     "fine_tuned_accuracy",
     "nearest_mean_accuracy",
+    "new_body",
     "train_body",
     "transfer_matrix",
 ]
@@ -74,6 +75,18 @@ class TransferSettings:
             raise SettingsError(f"transfer: expected 2 classes or more, got way={self.way}, classes={self.classes}")
 
 
+def new_body(source: Examples, settings: TransferSettings) -> Conv4:
+    """The untrained network for inputs like these: the same initial weights for every source."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return _network(source, settings)
+
+
+def _network(source: Examples, settings: TransferSettings) -> Conv4:
+    shape = tuple(source.inputs.shape[1:])
+    return Conv4(shape, Conv4Settings(widths=settings.widths, reduction="stride", norm="group"))
+
+
 def train_body(source: Examples, settings: TransferSettings) -> nn.Module:
     """Train a small convolutional network as a classifier of one task, and return it without its head.
 
@@ -90,9 +103,8 @@ def train_body(source: Examples, settings: TransferSettings) -> nn.Module:
     learned = only_classes(source, settings.classes, settings.seed) if settings.classes else source
     inputs, targets = learned.inputs, learned.targets
     with torch.random.fork_rng(devices=[]):
-        # The same initial weights for every source, as far as their shapes agree.
         torch.manual_seed(settings.seed)
-        body = Conv4(tuple(inputs.shape[1:]), Conv4Settings(widths=settings.widths, reduction="stride", norm="group"))
+        body = _network(source, settings)
         classes = nn.Parameter(torch.randn(learned.way, body.features))
     optimizer = torch.optim.Adam([*body.parameters(), classes], lr=settings.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
