@@ -43,9 +43,7 @@ def test_bad_arguments(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "cannot listen at 192.0.2.1" in said(["--host", "192.0.2.1"], capsys, 2)
 
 
-def test_says_where_it_is_and_who_may_come(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_says_where_it_is_and_who_may_come(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C is the usual end."""
 
     def interrupted(playground: server.Playground) -> None:

@@ -70,7 +70,7 @@ class Client:
 
     def send(self, method: str, path: str, **options: Any) -> requests.Response:
         """A request; whatever comes back."""
-        return self.session.request(method, self.address + path, timeout=60, **options)
+        return self.session.request(method, self.address + path, timeout=150, **options)
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """A request that must succeed; its JSON."""
