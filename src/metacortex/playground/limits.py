@@ -64,7 +64,7 @@ class Limits:
     new_rate: float = 2.0
     new_burst: int = 120
     at_once: int = 2
-    wait: float = 10.0
+    wait: float = 30.0
     rivals: int = 40
 
 
