@@ -40,24 +40,30 @@ def test_are_those_of_the_recipe() -> None:
     learner = json.loads((DEFAULT_WEIGHTS / "config.json").read_text())["learner"]
     assert settings.learner.name == learner["name"]
     for key, value in settings.backbone.options.items():
-        assert learner["backbone_options"][key] == value
+        assert learner["backbone_options"][key] == (list(value) if isinstance(value, tuple) else value)
     assert settings.data.name in default_source().facts["data"]
 
 
 def test_digits_from_five_examples_and_from_one() -> None:
     """Fewer draws than in docs/results.md, and a little below the figures there."""
-    assert accuracy(5, 5) > 0.91
-    assert accuracy(1, 8) > 0.73
+    assert accuracy(5, 5) > 0.94
+    assert accuracy(1, 8) > 0.80
 
 
-def test_what_is_no_digit_is_rejected_more_often_than_digits() -> None:
-    support = np.concatenate([np.flatnonzero(DIGITS.target == d)[:5] for d in range(6)])
-    model = FewShotClassifier(reject=True).fit(DIGITS.images[support], DIGITS.target[support])
-    asked = np.setdiff1d(np.arange(600), support)
-    rejected = model.predict(DIGITS.images[asked]) == NONE_OF_THESE
-    known = DIGITS.target[asked] < 6
-    assert rejected[known].mean() < 0.15
-    assert rejected[~known].mean() > rejected[known].mean() + 0.2
+def test_strangers_are_rejected_and_digits_of_the_classes_are_not() -> None:
+    """Drawn at random: the digits lie in the order of their writers, and `accept` promises nothing on other hands."""
+    known, strange = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        support = np.concatenate([rng.choice(np.flatnonzero(DIGITS.target == d), 5, replace=False) for d in range(6)])
+        model = FewShotClassifier(reject=True).fit(DIGITS.images[support], DIGITS.target[support])
+        asked = rng.choice(np.setdiff1d(np.arange(len(DIGITS.target)), support), 200, replace=False)
+        rejected = model.predict(DIGITS.images[asked]) == NONE_OF_THESE
+        inside = DIGITS.target[asked] < 6
+        known.append(rejected[inside].mean())
+        strange.append(rejected[~inside].mean())
+    assert np.mean(known) < 0.1
+    assert np.mean(strange) > np.mean(known) + 0.2
 
 
 def test_can_be_given_by_their_folder() -> None:
