@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,29 @@ def test_mistakes_end_in_one_line(
     assert "expected [RUN] NEW" in line("a", "b", "c")
     (tmp_path / "flat").mkdir()
     assert "no classes in" in line(tmp_path / "flat", "--among", folders["bars"])
+
+
+def test_learned_from_transfers_that_are_kept(folders: dict[str, Path], tmp_path: Path, command: Command) -> None:
+    """What was measured is read the second time; of other tasks it is refused."""
+    names = ("bars", "more-bars", "disks")
+    place = folders["bars"].parent
+    extra = draw_folder(place / "more-disks", [11, 13, 15], 4)
+    known = f"{among(folders, *names)},{extra}"
+    kept = {
+        "format": 1,
+        "tasks": known.split(","),
+        "accuracy": [[None, 0.9, 0.3, 0.2], [0.8, None, 0.2, 0.3], [0.2, 0.1, None, 0.9], [0.1, 0.2, 0.8, None]],
+    }
+    path = tmp_path / "kept.json"
+    path.write_text(json.dumps(kept))
+    words = ("tasks", "similar", folders["new"], "--measure", "learned", "--transfers", path, "--json")
+    said = command(*words, "--among", known)
+    assert said.code == 0, said.err
+    assert len(said.json["ranking"]) == 4
+    assert json.loads(path.read_text()) == kept
+    said = command(*words, "--among", f"{known},{folders['new'].parent / 'new'},{place}/other")
+    assert "there is no folder" in said.line()
+    other = draw_folder(place / "other", [3, 7], 4)
+    assert "are of other tasks" in command(*words, "--among", f"{known},{other}").line()
+    path.write_text("{")
+    assert "damaged" in command(*words, "--among", known).line()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from similarity_support import cloud, stripes, task
 
 from metacortex.errors import DataError, SettingsError
 from metacortex.similarity.baselines import PixelDistance
+from metacortex.similarity.kept import kept_transfers
 from metacortex.similarity.learned import LearnedDistance, PairFeatures
 from metacortex.similarity.set_encoder import SetDistance
 from metacortex.similarity.transfer import (
@@ -125,6 +128,13 @@ def test_transfer_matrix_knows_its_diagonal() -> None:
     assert np.isnan(found.diagonal()).all()
     assert ((found[~np.eye(2, dtype=bool)] > 0.2) & (found[~np.eye(2, dtype=bool)] <= 1)).all()
     assert seen == [(1, 2), (2, 2)]
+
+
+def test_transfers_are_kept(tmp_path: Path) -> None:
+    tasks = {"a": stripes(0, 1), "b": stripes(1, 2)}
+    first = kept_transfers(tmp_path / "x.json", tasks, QUICK)
+    turned = kept_transfers(tmp_path / "x.json", dict(reversed(tasks.items())), TransferSettings(seed=9))
+    np.testing.assert_array_equal(turned, first[::-1, ::-1])
 
 
 def test_equal_number_of_classes() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from metacortex.cli.options import Json, examples
-from metacortex.cli.output import emit, table, tell
+from metacortex.cli.output import bar, emit, table, tell
 from metacortex.errors import SettingsError
 
 __all__ = ["add_to", "similar_command"]
@@ -19,13 +19,15 @@ _SIMILAR = examples(
         "tasks similar --data omniglot my-symbols --measure otdd",
         "tasks similar runs/first my-symbols --among train",
         "tasks similar my-symbols --among letters,digits,signs --measure set",
+        "tasks similar --data omniglot Tengwar --among train --measure learned --transfers omniglot.json",
     ],
     """Ranks known tasks by how alike they are to a new one, the most alike first: what was learned on them is most
     likely to serve. NEW is a folder with a sub-folder of images per class, or a group (an alphabet) of the data source.
     With RUN, tasks are seen through its network; else through the one that comes with metacortex. Measures: task2vec
     (Fisher information of the network's weights), set (a set encoder that learns to tell the known tasks apart), otdd
-    (optimal transport between labelled sets; extra `similarity`), pixels, classes. With --json: new (name, classes,
-    examples), measure, probe (null: none), ranking (task, distance, classes, examples).""",
+    (optimal transport between labelled sets; extra `similarity`), learned (from the transfer between the known tasks,
+    which is measured first, seconds for each, and kept in --transfers), pixels, classes. With --json: new (name,
+    classes, examples), measure, probe (null: none), ranking (task, distance, classes, examples).""",
 )
 
 
@@ -40,7 +42,10 @@ def similar_command(
     among: Annotated[
         str, typer.Option(metavar="NAMES", help="Known tasks: folders, groups or splits, with commas.")
     ] = "",
-    measure: Annotated[str, typer.Option(help="task2vec, set, otdd, pixels or classes.")] = "task2vec",
+    measure: Annotated[str, typer.Option(help="task2vec, set, otdd, learned, pixels or classes.")] = "task2vec",
+    transfers: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="Keep the measured transfers of --measure learned here.")
+    ] = None,
     top: Annotated[int, typer.Option(min=0, help="Only the first so many; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of what a measure draws or initialises.")] = 0,
     as_json: Json = False,
@@ -51,7 +56,17 @@ def similar_command(
     if len(names) > 2:
         raise SettingsError(f"expected [RUN] NEW, got {len(names)} names: {' '.join(names)}")
     run = Path(names[0]) if len(names) == 2 else None
-    found = similar_tasks(names[-1], run=run, data=data, among=among, measure=measure, seed=seed)
+    with bar("measuring transfer", show=not as_json) as progress:
+        found = similar_tasks(
+            names[-1],
+            run=run,
+            data=data,
+            among=among,
+            measure=measure,
+            transfers=transfers,
+            seed=seed,
+            progress=progress,
+        )
     ranking = found.ranking[: top or None]
     if as_json:
         content = found.to_json()

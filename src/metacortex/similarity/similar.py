@@ -16,10 +16,13 @@ from metacortex.settings import DataSettings
 from metacortex.similarity.baselines import ClassCountDistance, PixelDistance
 from metacortex.similarity.distance import Ranked, TaskDistance
 from metacortex.similarity.examples import examples_of, folder_task, groups_of, has_groups, only_classes
+from metacortex.similarity.kept import kept_transfers
+from metacortex.similarity.learned import LearnedDistance
 from metacortex.similarity.otdd import OTDD
 from metacortex.similarity.probe import Probe, default_probe, probe_of
 from metacortex.similarity.set_encoder import SetDistance
 from metacortex.similarity.task2vec import Task2Vec
+from metacortex.similarity.transfer import TransferSettings
 from metacortex.skills.images import ImageReader
 from metacortex.skills.learn import training_background
 from metacortex.task import Examples
@@ -28,6 +31,7 @@ __all__ = ["MEASURES", "Similar", "make_measure", "similar_tasks"]
 
 MEASURES: dict[str, Callable[[Callable[[], Probe], int], TaskDistance]] = {
     "classes": lambda probe, seed: ClassCountDistance(),
+    "learned": lambda probe, seed: LearnedDistance([Task2Vec(probe(), seed=seed), PixelDistance("mean")]),
     "otdd": lambda probe, seed: OTDD(probe()),
     "pixels": lambda probe, seed: PixelDistance(),
     "set": lambda probe, seed: SetDistance(probe(), seed=seed),
@@ -95,7 +99,9 @@ def similar_tasks(
     data: str | None = None,
     among: str = "",
     measure: str = "task2vec",
+    transfers: Path | str | None = None,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Similar:
     """Rank known tasks for a new one.
 
@@ -106,8 +112,10 @@ def similar_tasks(
         data: a data source whose groups are tasks.
         among: known tasks: folders, groups, or splits (``train``, ``val``, ``test``: the groups that have classes
             there), with commas. Empty: the groups of the run's training split; without a run, all.
-        measure: one of `MEASURES`.
+        measure: one of `MEASURES`. ``"learned"`` measures the transfer between the known tasks, seconds for each.
+        transfers: file in which these transfers are kept, or were.
         seed: of what the measure draws or initialises.
+        progress: called with (tasks measured, tasks).
 
     Raises:
         SettingsError: for an unknown measure, data source or group, naming the nearest that there is.
@@ -126,11 +134,23 @@ def similar_tasks(
     shape = tuple(task.inputs.shape[1:])
     probe = (lambda: default_probe(shape)) if loaded is None else (lambda: probe_of(loaded.learner))
     judge = make_measure(measure, probe, seed)
-    ranking = judge.fit(known).rank(task, known)
+    if isinstance(judge, LearnedDistance):
+        place = None if transfers is None else Path(transfers)
+        judge.fit(known, kept_transfers(place, known, _possible(judge.settings, known), progress=progress))
+    else:
+        judge.fit(known)
+    ranking = judge.rank(task, known)
     name = None
-    if measure in ("otdd", "set", "task2vec"):
+    if measure in ("learned", "otdd", "set", "task2vec"):
         name = "weights of the package" if loaded is None else str(loaded.folder.path)
     return Similar(str(new), measure, name, task.way, len(task.targets), [_true_way(r, world) for r in ranking])
+
+
+def _possible(settings: TransferSettings, known: Mapping[str, Examples]) -> TransferSettings:
+    """Few-shot tasks that every known task is large enough for: up to half of the examples of a class to learn from."""
+    least = min(int(task.targets.bincount().min()) for task in known.values())
+    shot = min(settings.shot, max(least // 2, 1))
+    return replace(settings, shot=shot, queries=min(settings.queries, max(least - shot, 1)))
 
 
 class _World:

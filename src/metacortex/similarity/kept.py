@@ -1,0 +1,76 @@
+"""Measured transfers in a file, so that they need to be measured only once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metacortex.errors import DataError
+from metacortex.runs.files import write_file
+from metacortex.similarity.transfer import TransferSettings, transfer_matrix
+from metacortex.task import Examples
+
+__all__ = ["FORMAT", "kept_transfers"]
+
+FORMAT = 1
+"""Version of the file: ``format``, ``tasks`` (names), ``settings``, ``accuracy`` (rows learned from, diagonal null)."""
+
+
+def kept_transfers(
+    path: Path | None,
+    known: Mapping[str, Examples],
+    settings: TransferSettings,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float64]:
+    """Transfers between known tasks: read where they were kept, else measured and kept.
+
+    Args:
+        path: the file; ``None``: nothing is kept.
+        known: tasks by name.
+        settings: how they are measured.
+        progress: called with (tasks measured, tasks).
+
+    Returns:
+        ``[known, known]``, NaN on the diagonal.
+
+    Raises:
+        DataError: if the file is of other tasks, of a newer format, or damaged.
+    """
+    if path is not None and path.exists():
+        return _read(path, list(known))
+    found = transfer_matrix(known, known, settings, progress=progress)
+    if path is not None:
+        rows = [[None if np.isnan(v) else float(v) for v in row] for row in found]
+        content = {"format": FORMAT, "tasks": list(known), "settings": asdict(settings), "accuracy": rows}
+        write_file(path, json.dumps(content, indent=1) + "\n")
+    return found
+
+
+def _read(path: Path, names: list[str]) -> NDArray[np.float64]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version, tasks = int(content["format"]), list(content["tasks"])
+        rows = [[np.nan if v is None else float(v) for v in row] for row in content["accuracy"]]
+        found = np.array(rows, dtype=np.float64)
+    except OSError as error:
+        raise DataError(f"cannot read the transfers in {path}: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"the transfers in {path} are damaged ({error}): delete the file to measure them again"
+        ) from None
+    if version > FORMAT:
+        raise DataError(f"{path} has format {version}, this metacortex knows {FORMAT}: update metacortex")
+    if not set(names) <= set(tasks) or found.shape != (len(tasks), len(tasks)):
+        strange = sorted(set(names) - set(tasks))[:3]
+        raise DataError(
+            f"the transfers in {path} are of other tasks (not of {', '.join(strange)}): name another file to measure "
+            "them into"
+        )
+    order = [tasks.index(name) for name in names]
+    return found[np.ix_(order, order)]
