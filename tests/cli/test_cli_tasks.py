@@ -92,6 +92,9 @@ def test_learned_from_transfers_that_are_kept(folders: dict[str, Path], tmp_path
     assert said.code == 0, said.err
     assert len(said.json["ranking"]) == 4
     assert json.loads(path.read_text()) == kept
+    told = command(*words, "--among", known, "--measure", "set").json["ranking"]
+    untold = command(*words[:3], "--measure", "set", "--json", "--among", known).json["ranking"]
+    assert {r["task"]: r["distance"] for r in told} != {r["task"]: r["distance"] for r in untold}
     said = command(*words, "--among", f"{known},{folders['new'].parent / 'new'},{place}/other")
     assert "there is no folder" in said.line()
     other = draw_folder(place / "other", [3, 7], 4)

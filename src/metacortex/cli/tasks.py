@@ -26,8 +26,9 @@ _SIMILAR = examples(
     With RUN, tasks are seen through its network; else through the one that comes with metacortex. Measures: task2vec
     (Fisher information of the network's weights), set (a set encoder that learns to tell the known tasks apart), otdd
     (optimal transport between labelled sets; extra `similarity`), learned (from the transfer between the known tasks,
-    which is measured first, seconds for each, and kept in --transfers), pixels, classes. With --json: new (name,
-    classes, examples), measure, probe (null: none), ranking (task, distance, classes, examples).""",
+    which is measured first, seconds for each, and kept in --transfers; set learns from it, too, where this is given),
+    pixels, classes. With --json: new (name, classes, examples), measure, probe (null: none), ranking (task, distance,
+    classes, examples).""",
 )
 
 
@@ -44,7 +45,7 @@ def similar_command(
     ] = "",
     measure: Annotated[str, typer.Option(help="task2vec, set, otdd, learned, pixels or classes.")] = "task2vec",
     transfers: Annotated[
-        Path | None, typer.Option(metavar="JSON", help="Keep the measured transfers of --measure learned here.")
+        Path | None, typer.Option(metavar="JSON", help="Learn from measured transfers (set, learned), kept here.")
     ] = None,
     top: Annotated[int, typer.Option(min=0, help="Only the first so many; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of what a measure draws or initialises.")] = 0,

@@ -113,7 +113,7 @@ def similar_tasks(
         among: known tasks: folders, groups, or splits (``train``, ``val``, ``test``: the groups that have classes
             there), with commas. Empty: the groups of the run's training split; without a run, all.
         measure: one of `MEASURES`. ``"learned"`` measures the transfer between the known tasks, seconds for each.
-        transfers: file in which these transfers are kept, or were.
+        transfers: file in which these transfers are kept, or were; with it ``"set"`` learns to foretell them.
         seed: of what the measure draws or initialises.
         progress: called with (tasks measured, tasks).
 
@@ -134,9 +134,9 @@ def similar_tasks(
     shape = tuple(task.inputs.shape[1:])
     probe = (lambda: default_probe(shape)) if loaded is None else (lambda: probe_of(loaded.learner))
     judge = make_measure(measure, probe, seed)
-    if isinstance(judge, LearnedDistance):
+    if isinstance(judge, LearnedDistance) or (isinstance(judge, SetDistance) and transfers is not None):
         place = None if transfers is None else Path(transfers)
-        judge.fit(known, kept_transfers(place, known, _possible(judge.settings, known), progress=progress))
+        judge.fit(known, kept_transfers(place, known, _possible(TransferSettings(), known), progress=progress))
     else:
         judge.fit(known)
     ranking = judge.rank(task, known)
