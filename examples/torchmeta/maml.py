@@ -4,7 +4,7 @@
 
 The pictures are looked for in the folder "data" (laid out as torchmeta's, as the usual zips, pickles or class folders),
 then where metacortex keeps them: metacortex data add mini_imagenet --from FOLDER. The data set brings no splitter, so
-its tasks are split 1-shot with 15 test examples per class, and an epoch has 400 of them.
+its tasks are split 1-shot with 15 test examples per class, and an epoch has 600 of them.
 """
 
 import torch
@@ -18,10 +18,10 @@ from torchmeta.utils.data import BatchMetaDataLoader
 torch.manual_seed(0)
 
 
-def block(inputs, outputs):
+def block(inputs, outputs, stride=2):
     """Half the size, another number of channels."""
     return MetaSequential(
-        MetaConv2d(inputs, outputs, 3, stride=2, padding=1),
+        MetaConv2d(inputs, outputs, 3, stride=stride, padding=1),
         MetaBatchNorm2d(outputs, track_running_stats=False),
         nn.ReLU(),
     )
@@ -37,9 +37,11 @@ class MyModel(MetaModule):
             block(3, channels),
             block(channels, channels),
             block(channels, channels),
-            block(channels, channels),
+            block(channels, channels, stride=1),
         )
-        self.classifier = MetaLinear(channels * 3 * 3, ways)
+        self.classifier = MetaLinear(channels * 6 * 6, ways)
+        # before a task is seen all classes are alike
+        nn.init.zeros_(self.classifier.weight)
 
     def forward(self, inputs, params=None):
         """Logits [N, ways]."""

@@ -220,16 +220,20 @@ def test_learners_train_test_adapt_save_and_load(name: str, batch: Any, tmp_path
 
 
 def test_learning_rates_fall_and_generated_weights_learn_slower(batch: Any) -> None:
-    model = small(meta_lr=1.0, decay_after=2, code=4, optimizer=torch.optim.SGD, clip_norm=1e-9)
+    options = {"meta_lr": 1.0, "decay_after": 2, "optimizer": torch.optim.SGD, "clip_norm": 1e-9}
+    model = small("ContextualParameters", language_size=4, **options)
     rates = []
     for _ in range(8):
         model.train(batch)
         rates.append([group["lr"] for group in model.optimizer.param_groups])
     assert [first for first, *_ in rates] == pytest.approx([1, 1, *((2 / step) ** 0.5 for step in range(3, 9))])
-    assert all(slow == pytest.approx(first / 4) for first, *others in rates for slow in others)
+    assert all(others and slow == pytest.approx(first / 4) for first, *others in rates for slow in others)
     held = [p for group in model.optimizer.param_groups for p in group["params"]]
     assert {id(p) for p in held} == {id(p) for p in model.parameters()}
     assert len(held) == len({id(p) for p in held})
+    balanced = small(**options)
+    balanced.train(batch)
+    assert [group["lr"] for group in balanced.optimizer.param_groups] == [1.0, 1 / 16, 1 / 16]
 
 
 def test_it_learns(place: Path) -> None:

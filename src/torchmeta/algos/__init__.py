@@ -14,7 +14,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from metacortex.learners.registry import learner_entry, learner_names
 from torchmeta.algos.algorithm import Algorithm
@@ -33,7 +33,7 @@ test examples of a task are judged together (transductive). ``norm="support"`` j
 def _make(name: str) -> type[Algorithm]:
     entry = learner_entry(name)
     translates = entry.kinds == ("translation",)
-    base: type[Algorithm] = TranslationAlgorithm if translates else Algorithm
+    base = TranslationAlgorithm if translates else Algorithm
     first = "input_size: length of the embeddings" if translates else "model: the base model"
     text = f"""{entry.summary[:1].upper()}{entry.summary[1:]}.
 
@@ -45,7 +45,7 @@ def _make(name: str) -> type[Algorithm]:
     """
     options = _OPTIONS.get(name, {})
     body: dict[str, Any] = {"__doc__": text, "__module__": __name__, "entry": entry, "default_options": options}
-    return type(entry.learner.__name__, (base,), body)
+    return cast(type[Algorithm], type(entry.learner.__name__, (base,), body))
 
 
 _MADE = {made.__name__: made for made in map(_make, learner_names())}

@@ -33,6 +33,7 @@ from torchmeta.utils.sentences import Vocabulary, sentence_task
 __all__ = ["TranslationAlgorithm"]
 
 _SMALLEST = UNK + 2
+_CALM = 1 / 16
 
 
 class TranslationAlgorithm(Algorithm, MetaModule):
@@ -45,8 +46,8 @@ class TranslationAlgorithm(Algorithm, MetaModule):
         input_size: length of the embeddings.
         hidden_size: units of each LSTM.
         num_layers: layers of each LSTM.
-        meta_lr: learning rate of the outer loop. What writes weights from a code of n numbers learns with the n-th part
-            of it, as n of its parameters move each weight at once.
+        meta_lr: learning rate of the outer loop. What writes weights learns with a 16th of it, so that it keeps calm at
+            a rate as high as this; where it is not balanced by itself, with one n-th for a code of n numbers.
         optimizer: of the outer loop: Adam when not given; or a class or function called at the first batch with groups
             of parameters and ``lr=meta_lr``.
         lr: learning rate of the inner loop, for learners that have one.
@@ -362,7 +363,8 @@ def _groups(learner: Learner) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for module in learner.modules():
         if isinstance(module, WeightGenerator):
-            found.append({"params": list(module.parameters()), "share": 1 / module.linear.in_features})
+            share = _CALM if module.balanced else 1 / module.linear.in_features
+            found.append({"params": list(module.parameters()), "share": share})
     slow = {id(p) for group in found for p in group["params"]}
     others = [p for p in learner.parameters() if p.requires_grad and id(p) not in slow]
     return [{"params": others, "share": 1.0}, *found]
