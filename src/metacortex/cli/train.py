@@ -122,25 +122,24 @@ def train_command(
     """Meta-train a learner into a run folder, with live progress; the best model by validation is kept."""
     from metacortex.settings import with_training
 
-    if out is None and (learner is None or resume):
-        raise SettingsError("say where the run goes: --out FOLDER, e.g. --out runs/first")
     flags = {setting: context.params[name] for name, setting in _FLAGS.items() if context.params[name] is not None}
     if learner is not None:
         from metacortex.learners.registry import canonical_name
 
         flags["learner.name"] = canonical_name(learner)
-    if out is None:
-        out = Path("runs") / flags["learner.name"]
+    folder = Path("runs") / flags["learner.name"] if out is None and learner is not None and not resume else out
+    if folder is None:
+        raise SettingsError("say where the run goes: --out FOLDER, e.g. --out runs/first")
     given = {**flags, **_assigned(flags, assignments or [])}
-    settings = _settings(out, config, given, resume=resume)
+    settings = _settings(folder, config, given, resume=resume)
     if settings is not None and _for_a_first_look(settings, config, given, resume=resume):
         settings = with_training(settings, steps=0, minutes=FIRST_LOOK_MINUTES)
         note(f"no budget given: {FIRST_LOOK_MINUTES:g} minutes; more with --minutes or --steps")
-    result = _train(settings, out, resume=resume, overwrite=overwrite, progress=not quiet)
+    result = _train(settings, folder, resume=resume, overwrite=overwrite, progress=not quiet)
     if result.finished:
         from metacortex.reports.run_report import write_run_report
 
-        write_run_report(out)
+        write_run_report(folder)
     _report(result, as_json=as_json)
     if result.interrupted:
         raise typer.Exit(130)

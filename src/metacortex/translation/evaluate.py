@@ -276,8 +276,8 @@ def _translated(
     found: list[tuple[int, str, str]] = []
     for task in parts:
         inputs = task.query.inputs
-        sentences = (inputs["source"], inputs["source_length"])
-        written = text.learner.translate(state, *sentences, image=inputs.get("image"), beam=beam)
+        source, length = inputs["source"], inputs["source_length"]
+        written = text.learner.translate(state, source, length, image=inputs.get("image"), beam=beam)
         texts = [text.domain.subwords.decode(until_end(row)) for row in written.tokens[:, 0].tolist()]
         references = tasks.sentences(task.info)[1]
         found += zip(task.info["query"], texts, references, strict=True)
