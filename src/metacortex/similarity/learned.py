@@ -76,7 +76,8 @@ class PairFeatures:
         """
         known = ~np.isnan(self.z)
         rows = self.columns(direct, alike, list(range(len(self.z))))[known]
-        return np.linalg.solve(rows.T @ rows + ridge * np.eye(rows.shape[1]), rows.T @ self.z[known])
+        found = np.linalg.solve(rows.T @ rows + ridge * np.eye(rows.shape[1]), rows.T @ self.z[known])
+        return np.asarray(found, dtype=np.float64)
 
     def columns(self, direct: Sequence[Matrix], alike: Sequence[Matrix], left_out: Sequence[int | None]) -> Matrix:
         """Features ``[known, new, 1 + 2 · measures]``.
