@@ -21,7 +21,9 @@ develop: .venv/developing ## install what the tests need, too
 demo: install ## meta-train on glyphs, compare on unseen scripts and on real handwriting (3 minutes)
 	@$(BIN)/metacortex demo
 
-test: lint types tests ## lint, types and tests
+test: lint ## lint, types and tests
+	@# pyright keeps one core busy for most of a minute: meanwhile the tests run
+	@$(MAKE) --no-print-directory -j2 types tests
 
 lint: develop ## ruff: mistakes and format
 	$(BIN)/ruff check .
