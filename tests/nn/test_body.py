@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -126,3 +129,18 @@ def test_evaluating_gives_each_module_its_mode_back() -> None:
         assert not any(m.training for m in net.modules())
         raise ValueError("stop")
     assert [m.training for m in net.modules()] == [True, True, True, False]
+
+
+def test_threads_take_turns() -> None:
+    """Calls at once, each with weights of its own, answer as calls one after the other; copies need not wait."""
+    body = Body(nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1)))
+    inputs = torch.randn(200, 4)
+    weights = [{name: w + k for name, w in body.weights().items()} for k in range(8)]
+    with torch.no_grad():
+        expected = [body(w, inputs)[0] for w in weights]
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(20):
+                for found, value in zip(pool.map(lambda w: body(w, inputs)[0], weights), expected, strict=True):
+                    torch.testing.assert_close(found, value)
+        again = pickle.loads(pickle.dumps(body))
+        torch.testing.assert_close(again(weights[3], inputs)[0], expected[3])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from threading import RLock
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metacortex.errors import SettingsError
+from metacortex.nn.mode import recording
 from metacortex.nn.norm import (
     BatchNorm,
     Statistics,
@@ -39,6 +41,8 @@ NORM_POLICIES: tuple[str, ...] = get_args(NormPolicy)
 class Body(nn.Module):
     """A base model and its norm policy; pure: no call changes a parameter or a buffer.
 
+    Threads may call it at once, with weights of their own: they take turns.
+
     Args:
         model: any module. It is copied, and stock norm layers are written out in the copy.
         norm: the policy, see `NormPolicy`.
@@ -54,10 +58,19 @@ class Body(nn.Module):
             raise SettingsError(f"unknown norm policy '{norm}': expected one of {', '.join(NORM_POLICIES)}")
         self.model = write_out_norms(model)
         self.norm, self.steps = norm, steps
+        self._turn = RLock()
         if norm == "per-step":
             for key, mean, var in self._layers():
                 self.register_buffer(f"mean_{key}", mean.expand(steps + 1, -1).clone())
                 self.register_buffer(f"var_{key}", var.expand(steps + 1, -1).clone())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Locks cannot be copied; a copy takes turns of its own.
+        return {key: value for key, value in self.__dict__.items() if key != "_turn"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._turn = RLock()
 
     def _layers(self) -> list[tuple[str, Tensor, Tensor]]:
         # Buffer names may not contain dots.
@@ -86,7 +99,9 @@ class Body(nn.Module):
             The model's output and the statistics that its layers took from the batch: mean and
             variance, which is the unbiased one where it will go into a running average (as in PyTorch).
         """
-        with statistics_pass(statistics, unbiased=self.norm in ("running", "per-step")) as current:
+        # functional_call exchanges the parameters of the model: another thread would compute with these weights.
+        turn = nullcontext() if recording() else self._turn
+        with turn, statistics_pass(statistics, unbiased=self.norm in ("running", "per-step")) as current:
             output = functional_call(self.model, dict(weights), (inputs,))
         return output, current.seen
 
