@@ -157,6 +157,8 @@ class TrainingSettings:
     strategy: str = option(
         "loop", "how the engine computes the meta-gradient: loop, vmap, compile, compile-vmap, or auto: the fastest"
     )
+    micro_tasks: int = option(0, "tasks of a meta-batch computed at once, to save memory; 0: all", min=0)
+    micro_queries: int = option(0, "queries of a task computed at once, where that is exact; 0: all", min=0)
     workers: int = option(1, "threads that share the tasks of a meta-batch; set threads to 1 with them", min=1)
     threads: int = option(0, "threads of PyTorch; 0: as it decides", min=0)
 

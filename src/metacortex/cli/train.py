@@ -12,6 +12,7 @@ from metacortex.cli.output import emit, note, tell
 from metacortex.errors import SettingsError
 
 if TYPE_CHECKING:
+    from metacortex.engine.distributed import Ranks
     from metacortex.settings import RunSettings
     from metacortex.training.run import RunResult
 
@@ -28,7 +29,8 @@ _EPILOG = examples(
         "train --config run.toml --set training.lr=0.001 --out runs/mine",
         "train --resume --out runs/proto",
     ],
-    """Ctrl-C finishes the step, saves and says how to go on. With --json: run, learner, steps, seconds,
+    """More cores or machines: torchrun --nproc-per-node 4 -m metacortex train ...; the tasks of each step are shared.
+    Ctrl-C finishes the step, saves and says how to go on. With --json: run, learner, steps, seconds,
     score (name of the validation score), best_score (an accuracy lies in 0 to 1; null without validation),
     best_step, finished, interrupted.""",
 )
@@ -54,6 +56,8 @@ _FLAGS = {
     "lr": "training.lr",
     "seed": "training.seed",
     "strategy": "training.strategy",
+    "micro_tasks": "training.micro_tasks",
+    "micro_queries": "training.micro_queries",
     "workers": "training.workers",
     "threads": "training.threads",
 }
@@ -114,13 +118,20 @@ def train_command(
     lr: Annotated[str | None, _flag("lr", "Learning rate of the outer loop.", "Optimisation", "X")] = None,
     tasks: Annotated[str | None, _flag("tasks", "Tasks per meta-batch.", "Optimisation", "N")] = None,
     strategy: Annotated[str | None, _flag("strategy", "How the meta-gradient is computed.", "Optimisation")] = None,
+    micro_tasks: Annotated[
+        str | None, _flag("micro-tasks", "Tasks computed at once, to save memory; 0: all.", "Optimisation", "N")
+    ] = None,
+    micro_queries: Annotated[
+        str | None,
+        _flag("micro-queries", "Queries of a task computed at once, where exact; 0: all.", "Optimisation", "N"),
+    ] = None,
     workers: Annotated[str | None, _flag("workers", "Threads that share the tasks.", "Optimisation", "N")] = None,
     threads: Annotated[str | None, _flag("threads", "Threads of PyTorch.", "Optimisation", "N")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Meta-train a learner into a run folder, with live progress; the best model by validation is kept."""
-    from metacortex.settings import with_training
+    from metacortex.engine.distributed import joined
 
     flags = {setting: context.params[name] for name, setting in _FLAGS.items() if context.params[name] is not None}
     if learner is not None:
@@ -131,16 +142,15 @@ def train_command(
     if folder is None:
         raise SettingsError("say where the run goes: --out FOLDER, e.g. --out runs/first")
     given = {**flags, **_assigned(flags, assignments or [])}
-    settings = _settings(folder, config, given, resume=resume)
-    if settings is not None and _for_a_first_look(settings, config, given, resume=resume):
-        settings = with_training(settings, steps=0, minutes=FIRST_LOOK_MINUTES)
-        note(f"no budget given: {FIRST_LOOK_MINUTES:g} minutes; more with --minutes or --steps")
-    result = _train(settings, folder, resume=resume, overwrite=overwrite, progress=not quiet)
-    if result.finished:
-        from metacortex.reports.run_report import write_run_report
+    with joined() as ranks:
+        settings = ranks.tell(lambda: _planned(folder, config, given, resume=resume))
+        result = _train(settings, folder, ranks, resume=resume, overwrite=overwrite, progress=not quiet)
+    if ranks.first:
+        if result.finished:
+            from metacortex.reports.run_report import write_run_report
 
-        write_run_report(folder)
-    _report(result, as_json=as_json)
+            write_run_report(folder)
+        _report(result, as_json=as_json)
     if result.interrupted:
         raise typer.Exit(130)
 
@@ -148,6 +158,16 @@ def train_command(
 def add_to(app: typer.Typer) -> None:
     """Add the verb."""
     app.command("train", epilog=_EPILOG)(train_command)
+
+
+def _planned(folder: Path, config: Path | None, given: dict[str, Any], *, resume: bool) -> RunSettings | None:
+    from metacortex.settings import with_training
+
+    settings = _settings(folder, config, given, resume=resume)
+    if settings is not None and _for_a_first_look(settings, config, given, resume=resume):
+        settings = with_training(settings, steps=0, minutes=FIRST_LOOK_MINUTES)
+        note(f"no budget given: {FIRST_LOOK_MINUTES:g} minutes; more with --minutes or --steps")
+    return settings
 
 
 def _for_a_first_look(settings: RunSettings, config: Path | None, given: dict[str, Any], *, resume: bool) -> bool:
@@ -184,14 +204,16 @@ def _settings(out: Path, config: Path | None, given: dict[str, Any], *, resume: 
     return merge(RunSettings() if config is None else read_settings(config), given)
 
 
-def _train(settings: RunSettings | None, out: Path, *, resume: bool, overwrite: bool, progress: bool) -> RunResult:
+def _train(
+    settings: RunSettings | None, out: Path, ranks: Ranks, *, resume: bool, overwrite: bool, progress: bool
+) -> RunResult:
     from metacortex.runs.folder import RunFolder
     from metacortex.training.run import resume_command, train
 
     try:
-        return train(settings, out, resume=resume, overwrite=overwrite, progress=progress)
+        return train(settings, out, resume=resume, overwrite=overwrite, progress=progress, ranks=ranks)
     except KeyboardInterrupt:
-        if RunFolder(out).exists():
+        if ranks.first and RunFolder(out).exists():
             note(f"the run is kept as last saved; continue with: {resume_command(out)}")
         raise typer.Exit(130) from None
 

@@ -9,7 +9,7 @@ machine code, ``compile-vmap`` the same for all tasks at once, see `metacortex.e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -17,6 +17,9 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from metacortex.engine.compiled import Compiling
+from metacortex.engine.distributed import Ranks
+from metacortex.engine.micro import check_query_chunks, in_query_chunks, task_chunks
+from metacortex.engine.totals import Totals, add_up
 from metacortex.engine.workers import spread
 from metacortex.errors import LearnerError, SettingsError, unknown_name
 from metacortex.learners.base import Gradients, Learner, Outcome
@@ -28,23 +31,28 @@ from metacortex.tree import tree_map
 __all__ = ["Reduction", "evaluate_tasks", "meta_gradient", "strategy_names"]
 
 Reduction = Literal["mean", "sum"]
-Strategy = Callable[[Learner, Task], tuple[Gradients, Outcome]]
+Strategy = Callable[[Learner, Task, Sequence[int]], tuple[Gradients, Outcome]]
+"""From a learner, a batch of tasks and seeds (one per task, or none) to summed gradients and outcomes per task."""
 
 
-def loop(learner: Learner, batch: Task) -> tuple[Gradients, Outcome]:
-    """Sum of the task gradients, one task after the other."""
+def loop(learner: Learner, batch: Task, seeds: Sequence[int] = ()) -> tuple[Gradients, Outcome]:
+    """Sum of the task gradients, one task after the other; each may have a seed of its own."""
     total: Gradients = {}
     outcomes = []
     with fused_kernels():
-        for task in unstack_tasks(batch):
+        for place, task in enumerate(unstack_tasks(batch)):
+            if seeds:
+                torch.manual_seed(seeds[place])
             gradients, outcome = learner.task_gradient(task.without_info())
-            total = gradients if not total else {name: total[name] + g for name, g in gradients.items()}
+            add_up(total, gradients)
             outcomes.append(outcome)
     return total, tree_map(lambda *xs: torch.stack(xs), outcomes[0], *outcomes[1:])
 
 
-def vectorised(learner: Learner, batch: Task) -> tuple[Gradients, Outcome]:
-    """Sum of the task gradients with `torch.func.vmap` over the tasks."""
+def vectorised(learner: Learner, batch: Task, seeds: Sequence[int] = ()) -> tuple[Gradients, Outcome]:
+    """Sum of the task gradients with `torch.func.vmap` over the tasks, which draw from the first one's seed."""
+    if seeds:
+        torch.manual_seed(seeds[0])
     tasks = batch.without_info()
     # Under vmap some convolution and norm kernels refuse channels-last weights.
     phi = {name: p.contiguous() for name, p in learner.meta_parameters().items()}
@@ -77,25 +85,61 @@ def strategy_names(*, compiling: bool = False) -> list[str]:
 
 
 def meta_gradient(
-    learner: Learner, batch: Task, *, strategy: str = "loop", reduction: Reduction = "mean", workers: int = 1
+    learner: Learner,
+    batch: Task | None,
+    *,
+    strategy: str = "loop",
+    reduction: Reduction = "mean",
+    workers: int = 1,
+    micro_tasks: int = 0,
+    micro_queries: int = 0,
+    seeds: Sequence[int] = (),
+    ranks: Ranks | None = None,
 ) -> tuple[Gradients, Outcome]:
     """dL/dφ over a batch of tasks.
 
     Args:
         learner: in training mode for meta-training.
-        batch: tasks stacked along a leading axis ``[T, ...]``, see `metacortex.task.stack_tasks`.
+        batch: tasks stacked along a leading axis ``[T, ...]``, see `metacortex.task.stack_tasks`. With several
+            processes the share of this one, ``None`` where it has no task.
         strategy: see `strategy_names`.
-        reduction: ``"mean"`` or ``"sum"`` over the tasks, of loss and gradient alike.
+        reduction: ``"mean"`` or ``"sum"`` over the tasks (of all processes), of loss and gradient alike.
         workers: threads that share the tasks, see `metacortex.engine.workers.spread`.
+        micro_tasks: tasks that are computed at once, the gradients of such chunks being added; 0: all.
+        micro_queries: likewise queries of a task, for learners with which that is exact, see
+            `metacortex.engine.micro.check_query_chunks`; 0: all.
+        seeds: a seed for each task of the batch, for learners that draw random numbers; none: they draw from
+            PyTorch's generator as it is. With ``vmap`` or ``workers`` only the first of a chunk counts.
+        ranks: the processes that share the tasks; each gets the same gradient.
 
     Returns:
         The gradient by parameter name, and an `Outcome`: ``loss`` reduced; ``prediction`` and
-        ``metrics`` per task ``[T, ...]``; ``buffers`` averaged over the tasks, counters as they are. All detached.
+        ``metrics`` per task of this process ``[T, ...]`` (``None`` and empty where it has none); ``buffers``
+        averaged over the tasks, counters as they are. All detached.
 
     Raises:
-        SettingsError: for an unknown strategy or reduction.
+        SettingsError: for an unknown strategy or reduction, sizes out of range, or chunks of queries with a
+            learner for which they are not exact.
         LearnerError: for a learner without parameters to learn.
+        RunError: if another process has ended.
     """
+    _check(learner, strategy, reduction, workers, micro_tasks, micro_queries)
+    ranks = Ranks() if ranks is None else ranks
+    if batch is None and ranks.size == 1:
+        raise SettingsError("a meta-gradient needs at least one task, got no batch")
+    totals, outcomes = Totals(), []
+    for chunk, drawn in () if batch is None else task_chunks(batch, micro_tasks, seeds):
+
+        def compute(part: Task, drawn: Sequence[int] = drawn) -> tuple[Gradients, Outcome]:
+            return _sums(learner, part, strategy, workers, drawn)
+
+        gradients, outcome = in_query_chunks(compute, learner, chunk, micro_queries)
+        totals.add(gradients, outcome)
+        outcomes.append(outcome)
+    return _reduced(learner, totals.over(ranks, learner), outcomes, reduction)
+
+
+def _check(learner: Learner, strategy: str, reduction: str, workers: int, tasks: int, queries: int) -> None:
     if strategy not in strategy_names(compiling=True):
         raise unknown_name("strategy", strategy, strategy_names(compiling=True))
     if reduction not in ("mean", "sum"):
@@ -104,17 +148,29 @@ def meta_gradient(
         raise LearnerError(f"learner '{learner.name}' has no parameters to learn")
     if workers < 1:
         raise SettingsError(f"workers must be at least 1, got {workers}")
-    gradients, outcomes = _sums(learner, batch, strategy, workers)
-    count = outcomes.loss.shape[0]
-    loss = outcomes.loss.sum()
-    if reduction == "mean":
-        gradients, loss = {name: g / count for name, g in gradients.items()}, loss / count
-    # Whole numbers count something, the same for every task.
-    buffers = {n: x.mean(0) if x.is_floating_point() else x[0] for n, x in outcomes.buffers.items()}
-    return gradients, Outcome(loss, outcomes.prediction, buffers, outcomes.metrics)
+    if tasks < 0 or queries < 0:
+        raise SettingsError(f"micro_tasks and micro_queries must not be negative, got {tasks} and {queries}")
+    if queries:
+        check_query_chunks(learner)
 
 
-def _sums(learner: Learner, batch: Task, strategy: str, workers: int) -> tuple[Gradients, Outcome]:
+def _reduced(learner: Learner, totals: Totals, outcomes: list[Outcome], reduction: str) -> tuple[Gradients, Outcome]:
+    own_types = {name: p.dtype for name, p in learner.named_parameters()}
+    share = totals.count if reduction == "mean" else 1
+    gradients = {name: (g / share).to(own_types[name]) for name, g in totals.gradients.items()}
+    buffers = totals.mean_buffers(learner)
+    loss = totals.loss / share
+    if not outcomes:
+        return gradients, Outcome(loss.to(next(iter(own_types.values()))), None, buffers)
+    own = outcomes[0]
+    if len(outcomes) > 1:
+        own = tree_map(lambda *xs: torch.cat(xs), own, *outcomes[1:])
+    return gradients, Outcome(loss.to(own.loss.dtype), own.prediction, buffers, own.metrics)
+
+
+def _sums(
+    learner: Learner, batch: Task, strategy: str, workers: int, seeds: Sequence[int]
+) -> tuple[Gradients, Outcome]:
     """The sum of the task gradients, and the outcomes per task."""
     if strategy in _COMPILING:
         compiling, strategy = _COMPILING[strategy]
@@ -122,7 +178,9 @@ def _sums(learner: Learner, batch: Task, strategy: str, workers: int) -> tuple[G
         if done is not None:
             return done
     if workers == 1:
-        return _STRATEGIES[strategy](learner, batch)
+        return _STRATEGIES[strategy](learner, batch, seeds)
+    if seeds:
+        torch.manual_seed(seeds[0])
     return spread(_STRATEGIES[strategy], learner, batch, workers)
 
 

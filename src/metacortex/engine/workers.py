@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import torch
 
+from metacortex.engine.totals import add_up
 from metacortex.learners.base import Gradients, Learner, Outcome
 from metacortex.task import Task
 from metacortex.tree import tree_map
@@ -17,7 +18,10 @@ __all__ = ["spread"]
 
 
 def spread(
-    strategy: Callable[[Learner, Task], tuple[Gradients, Outcome]], learner: Learner, batch: Task, workers: int
+    strategy: Callable[[Learner, Task, Sequence[int]], tuple[Gradients, Outcome]],
+    learner: Learner,
+    batch: Task,
+    workers: int,
 ) -> tuple[Gradients, Outcome]:
     """Sum of the task gradients, each worker taking a share of the tasks.
 
@@ -41,9 +45,9 @@ def spread(
     parts = [tree_map(lambda x, a=a, b=b: x[a:b], tasks) for a, b in pairwise(cuts)]
     learners = [learner, *(copy.deepcopy(learner) for _ in parts[1:])]
     with ThreadPoolExecutor(shares) as pool:
-        done = list(pool.map(strategy, learners, parts))
-    total = done[0][0]
-    for gradients, _ in done[1:]:
-        total = {name: total[name] + gradients[name] for name in total}
+        done = list(pool.map(strategy, learners, parts, [()] * shares))
+    total: Gradients = {}
+    for gradients, _ in done:
+        add_up(total, gradients)
     outcomes = [outcome for _, outcome in done]
     return total, tree_map(lambda *xs: torch.cat(xs), *outcomes)

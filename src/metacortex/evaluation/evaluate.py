@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +12,7 @@ from metacortex.evaluation.results import EvaluationResult
 from metacortex.nn.mode import evaluating
 
 if TYPE_CHECKING:
+    from metacortex.engine.distributed import Ranks
     from metacortex.learners.base import Learner, Outcome
     from metacortex.task import Task
     from metacortex.tasks.source import TaskSource
@@ -28,6 +29,7 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     observe: Callable[[Task, Outcome], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> EvaluationResult:
     """Score a learner on the tasks ``0 .. tasks-1`` of a source.
 
@@ -42,6 +44,7 @@ def evaluate(
         seed: of the randomness that a learner may use to adapt.
         progress: called with (tasks done, tasks) after each batch.
         observe: called with each batch of tasks and what came of it.
+        ranks: processes that share the batches; each returns the whole result, and is told of its own tasks only.
 
     Returns:
         An `EvaluationResult` with one score per task: the metric by which the learner's objective
@@ -57,8 +60,11 @@ def evaluate(
     if tasks < 1 or batch < 1:
         raise DataError(f"an evaluation needs at least one task and batches of at least one, got {tasks} and {batch}")
     found: dict[str, list[torch.Tensor]] = {}
+    firsts: Sequence[int] = range(0, tasks, batch)
+    if ranks is not None:
+        firsts = [firsts[i] for i in ranks.share(len(firsts))]
     with evaluating(learner), torch.random.fork_rng(devices=[]):
-        for first in range(0, tasks, batch):
+        for first in firsts:
             torch.manual_seed(seed + first)
             count = min(batch, tasks - first)
             drawn = episodes.batch(range(first, first + count))
@@ -70,6 +76,9 @@ def evaluate(
             if progress is not None:
                 progress(first + count, tasks)
     metrics = {name: torch.cat(values) for name, values in found.items()}
+    if ranks is not None:
+        shares = [share for share in ranks.gather(metrics) if share]
+        metrics = {name: torch.cat([share[name] for share in shares]) for name in shares[0]}
     # Single precision: further digits would be noise.
     scores = [round(score, 7) for score in metrics.pop(learner.objective.score).tolist()]
     return EvaluationResult.of(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import platform
-import sys
-import time
+import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+import metacortex
 from metacortex.data.dataset import Dataset
 from metacortex.data.locations import cache_dir
 from metacortex.engine.choose import choose_strategy
 from metacortex.engine.compiled import keep_machine_code
+from metacortex.engine.distributed import Ranks
 from metacortex.engine.gradient import strategy_names
+from metacortex.engine.micro import check_query_chunks
 from metacortex.errors import DataError, RunError, SettingsError, unknown_name
 from metacortex.evaluation.calibration import calibrate
 from metacortex.runs.build import build_learner, describe_learner, meta_batch_size, with_size
@@ -31,6 +32,7 @@ from metacortex.settings import DataSettings, RunSettings, to_mapping
 from metacortex.training.curves import draw_curves
 from metacortex.training.interrupt import stop_on_signals
 from metacortex.training.progress import Listener, listener
+from metacortex.training.record import run_record
 from metacortex.training.trainer import Trainer, limited_threads
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "resume_command", "train"]
 
-_MAY_CHANGE = {"steps", "minutes", "checkpoint_every", "threads", "workers"}
+_MAY_CHANGE = {"steps", "minutes", "checkpoint_every", "threads", "workers", "micro_tasks", "micro_queries"}
 """Training settings that a resumed run may set anew; all others define which run it is."""
 
 
@@ -86,6 +88,7 @@ def train(
     data: Dataset | None = None,
     learner: Learner | None = None,
     command: Sequence[str] | None = None,
+    ranks: Ranks | None = None,
 ) -> RunResult:
     """Meta-train a learner and keep everything in a run folder.
 
@@ -104,40 +107,54 @@ def train(
         data: the data set, where the settings do not name one that can be loaded.
         learner: a learner of your own instead of the one in the settings; pass it again to resume.
         command: the command line, for the record; ``sys.argv`` when not given.
+        ranks: processes that share the tasks of each step, see `metacortex.engine.distributed.joined`; each of
+            them calls this with the same arguments. Process 0 alone needs the folder ``out``, and tells of progress.
 
     Returns:
-        A `RunResult`.
+        A `RunResult`, in every process with the same learner.
 
     Raises:
         RunError: if ``out`` cannot be used, the loss is not finite, or saving fails (the last good
-            checkpoint is kept).
+            checkpoint is kept), or another process of the run has ended.
         SettingsError: for settings that cannot be used.
         DataError: for data that does not fit them.
     """
-    folder = RunFolder(Path(out))
+    folder, ranks = RunFolder(Path(out)), Ranks() if ranks is None else ranks
     if settings is not None and data is None:
         settings = with_size(settings)
-    settings = _settled(settings, folder, resume=resume, overwrite=overwrite)
+    given = settings
+    settings = ranks.tell(lambda: _settled(given, folder, resume=resume, overwrite=overwrite))
     known = ["auto", *strategy_names(compiling=True)]
     if settings.training.strategy not in known:
         raise unknown_name("value for training.strategy", settings.training.strategy, known)
     keep_machine_code(cache_dir() / "compiled")
     with limited_threads(settings.training.threads):
         kept = None if overwrite else folder.path
-        domain: Domain = open_domain(settings.data, kept) if data is None else ImageDomain(data)
+        with ranks.in_turn():
+            domain: Domain = open_domain(settings.data, kept) if data is None else ImageDomain(data)
+        ranks.agree("data", domain.fingerprint)
+        ranks.agree("versions", (metacortex.__version__, torch.__version__))
         description = None if learner is not None else describe_learner(settings, domain)
         subject = learner if description is None else build_learner(description, seed=settings.training.seed)
         assert subject is not None
         tasks = domain.training_tasks(settings, subject) if subject.trains_on != "nothing" else None
         validation = _validation(domain, settings)
-        info = _info(settings, subject, domain, description, tasks, validation, command)
-        info["data"]["source"] = settings.data.name if data is None else None
-        with folder.lock():
-            if settings.training.strategy == "auto" and (overwrite or not folder.exists()):
-                info |= _choose(settings, subject, tasks)
-            _begin(folder, settings, info, overwrite=overwrite)
-            domain.keep(folder.path)
-            return _train(folder, settings, subject, tasks, validation, domain, progress)
+        with folder.lock() if ranks.first else nullcontext():
+            _check_pieces(settings, subject, tasks, ranks)
+            record = run_record(settings, subject, domain, description, tasks, validation, command, ranks.size)
+            record["data"]["source"] = settings.data.name if data is None else None
+            strategy = ranks.tell(lambda: _begin(folder, settings, subject, tasks, domain, record, overwrite=overwrite))
+            trainer = Trainer(
+                subject,
+                folder,
+                settings.training,
+                tasks,
+                validation,
+                batch_size=meta_batch_size(settings, subject),
+                strategy=strategy,
+                ranks=ranks,
+            )
+            return _train(trainer, settings, domain, progress)
 
 
 def _settled(settings: RunSettings | None, folder: RunFolder, *, resume: bool, overwrite: bool) -> RunSettings:
@@ -192,7 +209,7 @@ def _choose(settings: RunSettings, learner: Learner, tasks: Any) -> dict[str, An
     training, size = settings.training, meta_batch_size(settings, learner)
     choice = choose_strategy(
         learner.train(),
-        tasks.batch(range(size)),
+        tasks.batch(range(min(size, training.micro_tasks or size))),
         workers=training.workers,
         steps=training.steps,
         seconds=60 * training.minutes,
@@ -200,53 +217,70 @@ def _choose(settings: RunSettings, learner: Learner, tasks: Any) -> dict[str, An
     return {"strategy": choice.strategy, "strategies_measured": choice.to_json()}
 
 
-def _begin(folder: RunFolder, settings: RunSettings, info: dict[str, Any], *, overwrite: bool) -> None:
-    if overwrite:
-        folder.clear()
-    if not folder.exists():
-        RunFolder.create(folder.path, settings, info)
+def _check_pieces(settings: RunSettings, learner: Learner, tasks: Any, ranks: Ranks) -> None:
+    """Refuse pieces of the work that would change the gradient; warn of processes without work."""
+    if tasks is None or not learner.meta_parameters():
         return
-    before = folder.info()
-    if before["data"]["fingerprint"] != info["data"]["fingerprint"]:
-        raise RunError(
-            f"the run in {folder.path} was begun on other data (sum {before['data']['fingerprint'][:12]}, now "
-            f"{info['data']['fingerprint'][:12]}): restore the data, or begin another run"
+    if settings.training.micro_queries:
+        check_query_chunks(learner.train())
+    size = meta_batch_size(settings, learner)
+    if ranks.size > size and ranks.first:
+        warnings.warn(
+            f"{ranks.size - size} of {ranks.size} processes have nothing to do: '{learner.name}' learns from {size} "
+            f"{'batch' if learner.trains_on == 'batches' else 'task(s)'} a step; start fewer, or set more --tasks",
+            stacklevel=3,
         )
 
 
-def _train(
+def _begin(
     folder: RunFolder,
     settings: RunSettings,
     learner: Learner,
     tasks: Any,
-    validation: Any | None,
     domain: Domain,
-    progress: bool | Listener,
-) -> RunResult:
-    trainer = Trainer(
-        learner,
-        folder,
-        settings.training,
-        tasks,
-        validation,
-        batch_size=meta_batch_size(settings, learner),
-        strategy=folder.info()["strategy"],
-    )
+    record: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> str:
+    """Make the run folder, or see that it belongs to this run; returns the strategy of the engine."""
+    if settings.training.strategy == "auto" and (overwrite or not folder.exists()):
+        record |= _choose(settings, learner, tasks)
+    if overwrite:
+        folder.clear()
+    if not folder.exists():
+        RunFolder.create(folder.path, settings, record)
+    before = folder.info()
+    if before["data"]["fingerprint"] != record["data"]["fingerprint"]:
+        raise RunError(
+            f"the run in {folder.path} was begun on other data (sum {before['data']['fingerprint'][:12]}, now "
+            f"{record['data']['fingerprint'][:12]}): restore the data, or begin another run"
+        )
+    domain.keep(folder.path)
+    return before["strategy"]
+
+
+def _train(trainer: Trainer, settings: RunSettings, domain: Domain, progress: bool | Listener) -> RunResult:
+    folder, learner, ranks = trainer.folder, trainer.learner, trainer.ranks
     trainer.restore()
-    if folder.settings() != settings:
+    if ranks.first and folder.settings() != settings:
         # Not before: what is damaged is left as it was found.
         folder.write_settings(settings)
-    learns = tasks is not None and trainer.optimizer is not None
+    learns = trainer.tasks is not None and trainer.optimizer is not None
     if learns and not trainer.done:
-        with stop_on_signals() as stop, listener(progress, learner.name) as tell:
+        with stop_on_signals() as stop, listener(progress if ranks.first else False, learner.name) as tell:
             trainer.run(stop, tell)
-    elif not learns and find_directory(folder.last) is None:
-        trainer.save()
-    finished = trainer.done or not learns
-    if find_directory(folder.best) is None and finished:
-        save_checkpoint(folder.best, Checkpoint(learner.state_dict(), {}, {"step": trainer.state.step}))
-    _finish(folder, settings, learner, domain, finished=finished)
-    state = trainer.state
+    finished, state = trainer.done or not learns, trainer.state
+    if ranks.first:
+        if not learns and find_directory(folder.last) is None:
+            trainer.save()
+        if find_directory(folder.best) is None and finished:
+            save_checkpoint(folder.best, Checkpoint(learner.state_dict(), {}, {"step": state.step}))
+        best = folder.best if find_directory(folder.best) is not None else folder.last
+        load_weights(learner, load_checkpoint(best).model, str(best))
+    ranks.send(learner.state_dict())
+    learner.eval()
+    if ranks.first:
+        _finish(folder, settings, learner, domain, finished=finished)
     return RunResult(
         folder.path,
         learner,
@@ -262,10 +296,7 @@ def _train(
 
 
 def _finish(folder: RunFolder, settings: RunSettings, learner: Learner, domain: Domain, *, finished: bool) -> None:
-    """Load the best weights and, at the end of the budget, calibrate; draw the curves."""
-    best = folder.best if find_directory(folder.best) is not None else folder.last
-    load_weights(learner, load_checkpoint(best).model, str(best))
-    learner.eval()
+    """Draw the curves and, at the end of the budget, calibrate."""
     lines = read_log(folder.log_path)
     if lines:
         draw_curves(lines, folder.curves_path, f"{learner.name} on {domain.name}")
@@ -284,45 +315,3 @@ def _finish(folder: RunFolder, settings: RunSettings, learner: Learner, domain: 
         folder.calibration_path.unlink(missing_ok=True)
         return
     folder.write_json(folder.calibration_path, found.to_json())
-
-
-def _info(
-    settings: RunSettings,
-    learner: Learner,
-    domain: Domain,
-    description: dict[str, Any] | None,
-    tasks: Any,
-    validation: Any | None,
-    command: Sequence[str] | None,
-) -> dict[str, Any]:
-    return {
-        "learner": description or {"name": learner.name, "custom": True},
-        "protocol": {
-            "data": domain.protocol,
-            "train": None if tasks is None else tasks.protocol,
-            "val": None if validation is None else validation.protocol,
-        },
-        "norm": getattr(getattr(learner, "body", None), "norm", None),
-        "strategy": settings.training.strategy,
-        "data": {
-            "name": domain.name,
-            "fingerprint": domain.fingerprint,
-            "provenance": dict(domain.provenance),
-            "classes": dict(domain.splits),
-        },
-        "versions": {
-            "metacortex": _version(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "machine": {"system": platform.platform(), "threads": torch.get_num_threads()},
-        "command": list(sys.argv if command is None else command),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _version() -> str:
-    try:
-        return version("metacortex")
-    except PackageNotFoundError:
-        return "unknown"

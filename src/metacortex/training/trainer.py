@@ -3,13 +3,16 @@
 With a budget in steps a run is a pure function of its settings: interrupted anywhere and resumed,
 it gives bit for bit the weights and the log (without timing fields) of an uninterrupted run. With
 a budget in minutes the learning rate follows the time spent, and no two runs are the same.
+
+Several processes may share the tasks of each step (`metacortex.engine.distributed`). All of them hold the
+same weights and take the same steps; process 0 alone writes and tells, and its clock is everybody's.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from metacortex.engine.distributed import Ranks
 from metacortex.errors import RunError
 from metacortex.evaluation.evaluate import evaluate
 from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
@@ -34,7 +38,7 @@ from metacortex.training.schedule import Budget, learning_rate
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner
 
-__all__ = ["Trainer", "TrainerState", "limited_threads", "step_seed"]
+__all__ = ["Trainer", "TrainerState", "limited_threads", "task_seed"]
 
 _SAVE_AT_LEAST_EVERY = 60.0
 """Seconds after which a checkpoint is saved between two regular ones; no result depends on it."""
@@ -66,12 +70,12 @@ class TrainerState:
     best_step: int = 0
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Seed of PyTorch's generator for a step: any pair of numbers gives an unrelated one.
+def task_seed(seed: int, index: int) -> int:
+    """Seed of PyTorch's generator for training task ``index``: any pair of numbers gives an unrelated one.
 
-    The mixing is that of SplitMix64, so that neighbouring seeds and steps share nothing.
+    The mixing is that of SplitMix64, so that neighbouring seeds and tasks share nothing.
     """
-    z = (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) % 2**64
+    z = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) % 2**64
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
     return (z ^ (z >> 31)) % 2**63
@@ -86,8 +90,9 @@ class Trainer:
         settings: budget, optimiser, validation, checkpoints.
         tasks: meta-training tasks.
         validation: validation tasks, ``None`` to go without.
-        batch_size: tasks per meta-batch.
+        batch_size: tasks per meta-batch, of all processes together.
         strategy: how the engine computes the meta-gradient.
+        ranks: the processes of the run; each makes a trainer and calls its methods.
     """
 
     def __init__(
@@ -100,10 +105,12 @@ class Trainer:
         *,
         batch_size: int,
         strategy: str,
+        ranks: Ranks | None = None,
     ) -> None:
         self.learner, self.folder, self.settings = learner, folder, settings
         self.tasks, self.validation = tasks, validation
         self.batch_size, self.strategy = batch_size, strategy
+        self.ranks = Ranks() if ranks is None else ranks
         self.lr = settings.lr or float(getattr(learner, "default_lr", 1e-3))
         self.budget = Budget.of(settings)
         self.optimizer = make_optimizer(learner, settings)
@@ -111,20 +118,33 @@ class Trainer:
         self._before = 0.0
         self._began = self._saved = self._drawn = time.perf_counter()
         self._steps_here = 0
+        self._stopping = False
 
     def restore(self) -> None:
         """Continue from the last checkpoint; without one, from the start. The log is cut to fit."""
+        self.state = self.ranks.tell(self._restored)
+        own = optimizer_tensors(self.learner, self.optimizer)
+        shapes = self.ranks.tell(lambda: {name: (x.shape, x.dtype) for name, x in own.items()})
+        if not self.ranks.first:
+            own = {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
+        self.ranks.send({**self.learner.state_dict(), **own})
+        if not self.ranks.first:
+            load_optimizer(self.learner, self.optimizer, own, "process 0")
+
+    def _restored(self) -> TrainerState:
+        state = self.state
         self.folder.recover()
         if find_directory(self.folder.last) is not None:
             checkpoint = load_checkpoint(self.folder.last)
             load_weights(self.learner, checkpoint.model, str(self.folder.last))
             load_optimizer(self.learner, self.optimizer, checkpoint.optimizer, str(self.folder.last))
             known = {k: v for k, v in checkpoint.state.items() if k in TrainerState.__dataclass_fields__}
-            self.state = TrainerState(**known)
+            state = TrainerState(**known)
         try:
-            truncate_log(self.folder.log_path, self.state.step)
+            truncate_log(self.folder.log_path, state.step)
         except OSError as error:
             raise RunError(f"cannot write {self.folder.log_path}: {error.strerror or error}") from error
+        return state
 
     @property
     def done(self) -> bool:
@@ -135,19 +155,22 @@ class Trainer:
         """Train until the budget is spent or a stop was asked for; a checkpoint is saved either way.
 
         Args:
-            stop: asked between steps.
+            stop: asked between steps; any process may be asked.
             tell: called after each step.
 
         Raises:
-            RunError: when the loss is not finite, or a checkpoint cannot be saved.
+            RunError: when the loss is not finite, a checkpoint cannot be saved, or another process has ended.
         """
         self._before = self.state.seconds
         self._began = self._saved = self._drawn = time.perf_counter()
         saved_step = -1
-        while not self.done and not stop.asked:
+        while not self.done and not self._must_stop(stop):
             saved_step = self._advance(stop, tell)
         if saved_step != self.state.step:
             self.save()
+
+    def _must_stop(self, stop: StopRequest) -> bool:
+        return stop.asked if self.ranks.size == 1 else self._stopping
 
     def save(self) -> None:
         """Save the last checkpoint."""
@@ -157,6 +180,7 @@ class Trainer:
     def _advance(self, stop: StopRequest, tell: Listener) -> int:
         """One step with all that follows it; returns the step of the last checkpoint, -1 for none."""
         lr = self._step()
+        self._agree(stop)
         state, last = self.state, self.done
         validate = last or state.step % self.settings.validate_every == 0
         scores = self._validate() if validate and self.validation is not None else {}
@@ -181,8 +205,7 @@ class Trainer:
         state, settings = self.state, self.settings
         fraction = self.budget.fraction(state.step, state.seconds)
         lr = learning_rate(settings, state.step, fraction, self.lr)
-        first = state.step * self.batch_size
-        loss = self._update(range(first, first + self.batch_size), lr)
+        loss = self._update(lr)
         state.step += 1
         state.loss_sum += loss
         state.loss_count += 1
@@ -190,22 +213,38 @@ class Trainer:
         self._clock()
         return lr
 
-    def _update(self, indices: Iterable[int], lr: float) -> float:
+    def _agree(self, stop: StopRequest) -> None:
+        """One clock for all processes, and one answer to whether to stop."""
+        if self.ranks.size == 1:
+            return
+        seconds = self.state.seconds if self.ranks.first else 0.0
+        seconds, asked = self.ranks.sum(torch.tensor([seconds, stop.asked], dtype=torch.float64)).tolist()
+        self.state.seconds, self._stopping = seconds, asked > 0
+
+    def _update(self, lr: float) -> float:
         from metacortex.engine.gradient import meta_gradient
 
-        step = self.state.step
-        batch = self.tasks.batch(list(indices))
+        settings, step = self.settings, self.state.step
+        first = step * self.batch_size
+        indices = [first + i for i in self.ranks.share(self.batch_size)]
+        batch = self.tasks.batch(indices) if indices else None
         self.learner.train()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(step_seed(self.settings.seed, step))
             gradient, outcome = meta_gradient(
-                self.learner, batch, strategy=self.strategy, workers=self.settings.workers
+                self.learner,
+                batch,
+                strategy=self.strategy,
+                workers=settings.workers,
+                micro_tasks=settings.micro_tasks,
+                micro_queries=settings.micro_queries,
+                seeds=[task_seed(settings.seed, i) for i in indices],
+                ranks=self.ranks,
             )
         loss = float(outcome.loss)
         if not math.isfinite(loss):
             raise self._diverged(step, f"the loss is {loss}")
         if self.optimizer is not None:
-            norm = outer_step(self.learner, self.optimizer, gradient, lr=lr, clip_norm=self.settings.clip_norm)
+            norm = outer_step(self.learner, self.optimizer, gradient, lr=lr, clip_norm=settings.clip_norm)
             if not math.isfinite(norm):
                 raise self._diverged(step, f"the norm of the meta-gradient is {norm}")
         self._commit(outcome.buffers)
@@ -226,8 +265,11 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         assert self.validation is not None
-        result = evaluate(self.learner, self.validation, tasks=self.settings.validation_tasks)
-        self._clock()
+        # Machines of different make may round differently: nobody drifts away for long.
+        self.ranks.send(self.learner.state_dict())
+        result = evaluate(self.learner, self.validation, tasks=self.settings.validation_tasks, ranks=self.ranks)
+        if self.ranks.size == 1:
+            self._clock()
         self.state.val_score = result.mean
         return {f"val_{self.learner.objective.score}": result.mean, "val_loss": result.loss}
 
@@ -241,7 +283,7 @@ class Trainer:
             self._save(self.folder.best)
 
     def _draw(self) -> None:
-        if time.perf_counter() - self._drawn > _DRAW_AT_MOST_EVERY:
+        if self.ranks.first and time.perf_counter() - self._drawn > _DRAW_AT_MOST_EVERY:
             draw_curves(read_log(self.folder.log_path), self.folder.curves_path, self.learner.name)
             self._drawn = time.perf_counter()
 
@@ -254,7 +296,8 @@ class Trainer:
             "tasks_per_second": round(self._pace(), 2),
             "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        append_line(self.folder.log_path, line)
+        if self.ranks.first:
+            append_line(self.folder.log_path, line)
         state.loss_sum, state.loss_count = 0.0, 0
 
     def _event(self, loss: float, lr: float, *, validated: bool) -> TrainingEvent:
@@ -280,6 +323,8 @@ class Trainer:
         self.state.seconds = self._before + time.perf_counter() - self._began
 
     def _save(self, directory: Path) -> None:
+        if not self.ranks.first:
+            return
         tensors = self.learner.state_dict()
         save_checkpoint(
             directory, Checkpoint(tensors, optimizer_tensors(self.learner, self.optimizer), asdict(self.state))
