@@ -20,6 +20,9 @@ from metacortex.learners.objective import MeanSquaredError
 from metacortex.learners.registry import learner_entry, learner_names, make_learner
 from metacortex.task import Examples
 
+WHOLE = [False, False, True]
+"""Of support inputs, labels and queries: there may be another number of queries."""
+
 
 def small(name: str, kind: str) -> Any:
     """A learner of three classes or two outputs on four numbers."""
@@ -46,7 +49,7 @@ def main() -> None:
     """A line per learner, kind and file."""
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--only", choices=["adapted", "episode"], default=None)
+    parser.add_argument("--only", choices=["adapted", "whole"], default=None)
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
     x, query = torch.randn(9, 4, generator=generator), torch.randn(6, 4, generator=generator)
@@ -63,11 +66,12 @@ def main() -> None:
                 said = []
                 for ending in ("pt2", "onnx"):
                     path = Path(folder) / f"{name}.{ending}"
-                    if options.only != "episode":
+                    if options.only != "whole":
                         said.append(f"adapted .{ending} {tried(adapted, [query], [True], path)}")
-                    if kind == "classification" and options.only != "adapted":
-                        episode = EpisodeModule(learner, 3)
-                        said.append(f"episode .{ending} {tried(episode, [x, y, query], [False, False, True], path)}")
+                    if options.only != "adapted":
+                        way, labels = (None, values) if kind == "regression" else (3, y)
+                        inputs = [x, labels, query]
+                        said.append(f"whole .{ending} {tried(EpisodeModule(learner, way), inputs, WHOLE, path)}")
                 sys.stdout.write(f"{name} ({kind}): " + "; ".join(said) + "\n")
                 sys.stdout.flush()
 

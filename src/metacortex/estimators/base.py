@@ -106,9 +106,9 @@ class FewShotEstimator(BaseEstimator):
         Args:
             path: its ending decides.
             X: a few examples, two at least.
-            episode: not what was learned but the learner itself, as one graph (support, labels, query) → logits,
-                for a support set of as many examples and classes as `fit` was given; for models of the metric
-                family and those with a closed form.
+            episode: not what was learned but the learner itself, as one graph (support, labels, query) → logits or
+                values, for a support set of as many examples and classes as `fit` was given; for models whose
+                adaptation is no loop of gradients.
         """
         from metacortex.estimators.export import EpisodeModule, adapted_module, export_module
 
@@ -118,10 +118,11 @@ class FewShotEstimator(BaseEstimator):
         if not episode:
             return export_module(adapted_module(self), [inputs], [True], path)
         if self.source_ is None or not hasattr(self, "targets_"):
-            raise SettingsError("an episode can be exported of a classifier with a model, that was fitted here")
-        labels = torch.from_numpy(self.targets_)
+            raise SettingsError("an episode can be exported of an estimator with a model, that was fitted here")
+        whole = self.targets_.dtype == np.int64
+        labels = torch.from_numpy(self.targets_ if whole else self.targets_.astype(np.float32))
         channels = self.source_.shape[0] if len(self.source_.shape) == 3 else inputs.shape[1]
-        module = EpisodeModule(self.source_.learner, int(labels.max()) + 1).eval()
+        module = EpisodeModule(self.source_.learner, int(labels.max()) + 1 if whole else None).eval()
         support = as_tensor(self.inputs_)[:, :channels]
         return export_module(module, [support, labels, inputs[:, :channels]], [False, False, True], path)
 

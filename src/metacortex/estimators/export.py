@@ -2,10 +2,9 @@
 
 Two things can be exported: what adaptation left behind (inputs → answers), for every learner; and, for learners
 whose adaptation is a formula and not a loop of gradients, the learner itself: (support inputs, labels, query
-inputs) → logits, one graph that learns at run time.
+inputs) → answers, one graph that learns at run time.
 
-Linear systems are written out as Gauss–Jordan elimination, which ONNX has no operator for. Pivots are not
-exchanged: the systems of closed-form learners are symmetric and positive definite, where none need be.
+What ONNX has no operator for is written out in elementary ones, see `metacortex.estimators.write_out`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from metacortex.errors import LearnerError, MissingExtraError, SettingsError
 from metacortex.estimators.adapted import HeadAdapted, LearnerAdapted
 from metacortex.estimators.features import NetFeatures, TableFeatures, net_channels
 from metacortex.estimators.heads import Head
+from metacortex.estimators.write_out import WriteOut
 from metacortex.learners.base import Learner, Predictor
 from metacortex.task import Examples
 from metacortex.tree import tree_flatten, tree_unflatten
@@ -66,20 +64,20 @@ class AdaptedModule(nn.Module):
 
 
 class EpisodeModule(nn.Module):
-    """A whole learner as a module: (support inputs, labels, query inputs) → logits ``[N, way]``.
+    """A whole learner as a module: (support inputs, labels, query inputs) → logits ``[N, way]`` or values.
 
     Args:
-        learner: of the metric family or with a closed form.
-        way: number of classes.
+        learner: of the metric family, with a closed form or a convex problem, or one that reads its support set.
+        way: number of classes; ``None`` for regression.
     """
 
-    def __init__(self, learner: Learner, way: int) -> None:
+    def __init__(self, learner: Learner, way: int | None) -> None:
         super().__init__()
         self.learner, self.way = _frozen(learner), way
 
     def forward(self, support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
-        """Learn ``support`` ``[M, ...]`` with ``labels`` ``[M]`` int64, answer ``query`` ``[N, ...]``."""
-        classes = torch.ones(self.way, dtype=torch.bool, device=labels.device)
+        """Learn ``support`` ``[M, ...]`` with ``labels`` ``[M]`` int64 (values ``[M, outputs]``), answer ``query``."""
+        classes = None if self.way is None else torch.ones(self.way, dtype=torch.bool, device=labels.device)
         state = self.learner.adapt(Examples(support, labels, classes=classes))
         return self.learner.predict(state, query)
 
@@ -173,7 +171,7 @@ def adapted_module(estimator: Any) -> nn.Module:
 
 
 def export_program(
-    module: nn.Module, examples: Sequence[Tensor], dynamic: Sequence[bool], *, write_out: bool = False
+    module: nn.Module, examples: Sequence[Tensor], dynamic: Sequence[bool], *, onnx: bool = False
 ) -> torch.export.ExportedProgram:
     """Trace a module with `torch.export`.
 
@@ -181,18 +179,18 @@ def export_program(
         module: in evaluation mode.
         examples: inputs of it, with at least two rows each.
         dynamic: for each input, whether its number of rows may be another at run time.
-        write_out: solve linear systems in elementary operations.
+        onnx: write out what ONNX has no operator for.
 
     Raises:
         LearnerError: for a module that cannot be traced, e.g. a learner that adapts by gradients as an episode.
     """
     shapes = tuple({0: torch.export.Dim.DYNAMIC} if free else None for free in dynamic)
     try:
-        with torch.no_grad(), warnings.catch_warnings(), _WriteOut() if write_out else nullcontext():
+        with torch.no_grad(), warnings.catch_warnings(), WriteOut(loops_only=not onnx):
             warnings.simplefilter("ignore")
             return torch.export.export(module, tuple(examples), dynamic_shapes=shapes)
     except Exception as error:  # the tracer raises whatever the traced code leads it to
-        raise LearnerError(f"this cannot be exported as one graph: {str(error).splitlines()[0]}") from error
+        raise LearnerError(f"this cannot be exported as one graph: {_root(error)}") from error
 
 
 def export_module(module: nn.Module, examples: Sequence[Tensor], dynamic: Sequence[bool], path: Path | str) -> Path:
@@ -212,7 +210,7 @@ def export_module(module: nn.Module, examples: Sequence[Tensor], dynamic: Sequen
     path = Path(path)
     if path.suffix not in (".pt2", ".onnx"):
         raise SettingsError(f"expected a file ending in .pt2 or .onnx, got '{path.name}'")
-    program = export_program(module, examples, dynamic, write_out=path.suffix == ".onnx")
+    program = export_program(module, examples, dynamic, onnx=path.suffix == ".onnx")
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -225,7 +223,7 @@ def _write_program(program: torch.export.ExportedProgram, path: Path) -> Callabl
     try:
         torch.export.save(program, path)
     except NotImplementedError as error:  # of graphs that hold derivatives taken while tracing
-        raise LearnerError(f"this cannot be exported as one graph: {str(error).splitlines()[0]}") from error
+        raise LearnerError(f"this cannot be exported as one graph: {_root(error)}") from error
     loaded = torch.export.load(path).module()
     return lambda *inputs: loaded(*inputs).detach().numpy()
 
@@ -239,7 +237,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> Callable[.
     try:
         torch.onnx.export(program, (), path, dynamo=True, external_data=False, verbose=False)
     except Exception as error:  # whatever operator has no counterpart
-        raise LearnerError(f"this has no counterpart in ONNX: {str(error).splitlines()[0]}") from error
+        raise LearnerError(f"this has no counterpart in ONNX: {_root(error)}") from error
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [place.name for place in session.get_inputs()]
     return lambda *inputs: np.asarray(session.run(None, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})[0])
@@ -262,41 +260,11 @@ def _check(
             raise LearnerError(f"{path} gives other answers than PyTorch: do not use it, and report this")
 
 
-def _gauss_jordan(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve ``[..., n, n]`` against ``[..., n, k]``, in elementary operations."""
-    n = matrix.shape[-1]
-    rows = torch.cat([matrix, right], -1)
-    unit = torch.eye(n, dtype=matrix.dtype, device=matrix.device)
-    for i in range(n):
-        pivot = rows[..., i : i + 1, :] / rows[..., i : i + 1, i : i + 1]
-        # Row i becomes the pivot row itself, every other one loses its share of it.
-        rows = rows - (rows[..., :, i : i + 1] - unit[:, i : i + 1]) * pivot
-    return rows[..., n:]
-
-
-def _solve(matrix: Tensor, right: Tensor, *, left: bool = True) -> Tensor:
-    columns = right[..., None] if right.dim() == matrix.dim() - 1 else right
-    solved = _gauss_jordan(matrix, columns) if left else _gauss_jordan(matrix.mT, columns.mT).mT
-    return solved[..., 0] if right.dim() == matrix.dim() - 1 else solved
-
-
-def _inverse(matrix: Tensor) -> Tensor:
-    unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    return _gauss_jordan(matrix, unit.expand(matrix.shape))
-
-
-_WRITTEN_OUT: dict[Any, Callable[..., Tensor]] = {
-    torch.linalg.solve: _solve,
-    torch.linalg.inv: _inverse,
-    torch.inverse: _inverse,
-}
-
-
-class _WriteOut(TorchFunctionMode):
-    """Inside, linear systems are solved in elementary operations."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return (_WRITTEN_OUT.get(func) or func)(*args, **(kwargs or {}))
+def _root(error: BaseException) -> str:
+    """The first line of what an exporter failed of, and not of what it says around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _frozen(learner: Learner) -> Learner:

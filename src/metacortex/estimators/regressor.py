@@ -99,6 +99,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
             raise DataError(f"y must be [n] or [n, outputs] finite numbers, got shape {list(values.shape)}")
         self.flat_ = values.ndim == 1
         columns = values.reshape(len(values), -1)  # [n] -> [n, 1]
+        self.inputs_, self.targets_ = inputs, columns
         if self._own_way():
             self.predictor_, self.error_ = self._bound(inputs, columns), None
             return self

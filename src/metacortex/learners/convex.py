@@ -18,6 +18,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from metacortex.learners.repeat import repeated
+
 __all__ = ["ridge", "softmax_regression", "support_vectors"]
 
 
@@ -74,9 +76,7 @@ def softmax_regression(
     rows = y.sum(1)
     gap = y.new_zeros(y.shape[1]) if live is None else _hidden(live, y)
     a, fixed, fixed_y = torch.zeros_like(y), kernel.detach(), y.detach()
-    for _ in range(iterations):
-        step = _softmax_newton(a, fixed, fixed, fixed_y, rows, gap)
-        a = _shortened(a, step, fixed, fixed_y, rows, gap)
+    (a,) = repeated(_shortened, (a,), (fixed, fixed_y, rows, gap), iterations)
     a = a + _softmax_newton(a, kernel, fixed, fixed_y, rows, gap)
     return (x.T @ a / penalty).to(features.dtype)
 
@@ -110,7 +110,7 @@ def support_vectors(
     slots = y.new_ones(y.shape[1]) if live is None else live.to(y.dtype)
     g, linear = full.detach(), y - bound * full @ y  # gradient in B: X Xᵀ B + linear
     fixed = linear.detach()
-    end, count = 1e-10 * bound, slots.sum() * y.shape[0]
+    end = 1e-10 * bound
     b = (bound / slots.sum()) * slots * torch.ones_like(y)
     slope = g @ b + fixed
     # Start with dual variables z = slope + ν that are positive and much the same everywhere.
@@ -118,19 +118,7 @@ def support_vectors(
     high = slope.masked_fill(slots == 0, -torch.inf).amax(1)
     nu = (high - low).amax() + 1 - low
     z = torch.where(slots > 0, slope + nu[:, None], torch.ones_like(slope))
-    for _ in range(iterations):
-        inverse = _inverses(g, (slots * b / z).sqrt())
-        stray = (g @ b + fixed + nu[:, None] - z) * slots
-        excess = b.sum(1) - bound
-        gap = (b * z * slots).sum() / count
-        towards = partial(_interior_step, inverse=inverse, stray=stray, excess=excess, z=z, b=b, slots=slots)
-        db, dz, _ = towards(-b * z)
-        length = _room(b, db, z, dz, slots, 1.0)
-        reached = ((b + length * db) * (z + length * dz) * slots).sum() / count
-        centre = torch.maximum(gap * (reached / gap) ** 3, torch.full_like(gap, end))
-        db, dz, dnu = towards(centre - b * z - db * dz)
-        length = _room(b, db, z, dz, slots, 0.99)
-        b, z, nu = b + length * db, z + length * dz, nu + length * dnu
+    b, z, nu = repeated(partial(_inwards, bound=bound, end=end), (b, z, nu), (g, fixed, slots), iterations)
     # At the solution: only what depends on the features keeps a graph.
     inverse = _inverses(g, (slots * b / z).sqrt())
     stray = (full @ b + linear + nu[:, None] - z) * slots
@@ -197,15 +185,35 @@ def _softmax_objective(a: Tensor, kernel: Tensor, y: Tensor, rows: Tensor, gap: 
     return 0.5 * (a * f).sum() - (y * f).sum() + (rows * (f + gap).logsumexp(1)).sum()
 
 
-def _shortened(a: Tensor, step: Tensor, kernel: Tensor, y: Tensor, rows: Tensor, gap: Tensor) -> Tensor:
-    """A + t · step with the first of a few t that does not raise the objective."""
+def _shortened(a: Tensor, kernel: Tensor, y: Tensor, rows: Tensor, gap: Tensor) -> tuple[Tensor]:
+    """A + t · Newton's step with the last of a few t that does not raise the objective."""
+    step = _softmax_newton(a, kernel, kernel, y, rows, gap)
     now = _softmax_objective(a, kernel, y, rows, gap)
     slack = 1e-10 * (1 + now.abs())
     best = a
     for t in (1 / 64, 1 / 8, 1 / 2, 1.0):
         moved = a + t * step
         best = torch.where(_softmax_objective(moved, kernel, y, rows, gap) <= now + slack, moved, best)
-    return best
+    return (best,)
+
+
+def _inwards(
+    b: Tensor, z: Tensor, nu: Tensor, g: Tensor, linear: Tensor, slots: Tensor, *, bound: float, end: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of Mehrotra's: predicted, then corrected and centred; as `support_vectors` names them."""
+    count = slots.sum() * b.shape[0]
+    inverse = _inverses(g, (slots * b / z).sqrt())
+    stray = (g @ b + linear + nu[:, None] - z) * slots
+    excess = b.sum(1) - bound
+    gap = (b * z * slots).sum() / count
+    towards = partial(_interior_step, inverse=inverse, stray=stray, excess=excess, z=z, b=b, slots=slots)
+    db, dz, _ = towards(-b * z)
+    length = _room(b, db, z, dz, slots, 1.0)
+    reached = ((b + length * db) * (z + length * dz) * slots).sum() / count
+    centre = torch.maximum(gap * (reached / gap) ** 3, torch.full_like(gap, end))
+    db, dz, dnu = towards(centre - b * z - db * dz)
+    length = _room(b, db, z, dz, slots, 0.99)
+    return b + length * db, z + length * dz, nu + length * dnu
 
 
 def _interior_step(
