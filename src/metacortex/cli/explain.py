@@ -18,12 +18,15 @@ _EPILOG = examples(
     [
         "explain runs/first --task 3 --out why.html",
         "explain runs/first --examples my-symbols new.png --out why.html",
+        "explain runs/waves --task 3 --out why.html",
         'explain runs/meta --from en --to fr "a dog runs in the snow" --out why.html',
     ],
     """Without images: queries of a test task. With --examples: images, against a folder of examples as `adapt` takes
     it. Each support example is left out in turn and the learner adapts anew, so the figures hold for every family of
     learners; the pixels are those of integrated gradients. With --json: classes, examples, and for each query answer,
     probabilities, influence, similarity, counter_example, runner_up, changes, reuse, layers, distances, attention.
+    Runs of regression: queries of a test task; by how much each example moves the value, and with what weight (with
+    --json also value, error, deviation, interval, prior); the page draws the function before and after learning.
     With --from and --to: sentences, translated by a run of a learner of translation; subwords, words of the description
     and example pairs are left out in turn.""",
 )
@@ -58,8 +61,6 @@ def explain_command(
 ) -> None:
     """Why an answer: which examples and which pixels spoke for it, what adapting changed, how sure it is."""
     from metacortex.explain.from_run import explain_images, explain_task
-    from metacortex.explain.page import explanation_page
-    from metacortex.reports.page import write_page
 
     if source or target:
         _translations(run, images or [], (source, target), words, pairs, checkpoint, out, as_json)
@@ -69,29 +70,12 @@ def explain_command(
     else:
         found = explain_task(run, task, queries, checkpoint=checkpoint)
     if out is not None:
-        page = explanation_page(found.title, found.lead, found.explanations, found.support, found.inputs, found.classes,
-                                found.examples, found.queries, found.truths)  # fmt: skip
-        write_page(page, out)
+        found.save(out)
     if as_json:
-        rows = [
-            {"query": name, **explanation.to_json()}
-            for name, explanation in zip(found.queries, found.explanations, strict=True)
-        ]
-        content = {"run": str(run), "classes": list(found.classes), "examples": list(found.examples), "queries": rows}
-        emit("explain", {**content, "page": None if out is None else str(out)})
+        emit("explain", {"run": str(run), **found.to_json(), "page": None if out is None else str(out)})
         return
-    for name, explanation in zip(found.queries, found.explanations, strict=True):
-        sure = 100 * float(explanation.probabilities[explanation.answer])
-        order = explanation.influence.abs().argsort(descending=True).tolist()[:5]
-        rows = [
-            [
-                found.examples[i],
-                found.classes[int(found.support.targets[i])],
-                f"{float(explanation.influence[i]):+.3f}",
-            ]
-            for i in order
-        ]
-        table(f"{name}: {found.classes[explanation.answer]}, {sure:.0f} %", ["example", "class", "adds"], rows)
+    for title, columns, rows in found.tables():
+        table(title, columns, rows)
     if out is not None:
         tell(f"kept in {out}")
 

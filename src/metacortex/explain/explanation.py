@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from metacortex.task import Examples
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner, State
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "state_reuse"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Explanation:
             through the adaptation; ``None`` for inputs that are no images, or where no gradient passes.
         distances: ``[way]`` to the prototype of each class, for learners that have prototypes.
         attention: ``[N]`` share of each support example, for learners that answer by attention.
+        parts: what each named part of the query (a column, an n-gram) adds to the log-odds of the answer; by kind
+            of part. Empty for images.
+        novelty: how far the query is from all classes, and above what it is none of them; ``None`` where that is
+            not measured.
     """
 
     answer: int
@@ -58,6 +63,8 @@ class Explanation:
     support_pixels: Tensor | None = None
     distances: Tensor | None = None
     attention: Tensor | None = None
+    parts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    novelty: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, pixels left out."""
@@ -73,6 +80,8 @@ class Explanation:
             "layers": self.layers,
             "distances": None if self.distances is None else _finite(self.distances),
             "attention": None if self.attention is None else self.attention.tolist(),
+            "parts": {kind: dict(parts) for kind, parts in self.parts.items()},
+            "novelty": None if self.novelty is None else list(self.novelty),
         }
 
 
@@ -123,7 +132,7 @@ def explain(
     attention = support_attention(learner, state, inputs)
     changes = weight_changes(learner, state)
     enough = bool(changes) and len(support.targets) >= 3
-    reuse = _reuse(learner, state, support) if enough else None
+    reuse = state_reuse(learner, state, support) if enough else None
     layers = layer_reuse(learner, state, support.inputs) if enough else {}
     others = support.targets[None, :] != answers[:, None]  # [Q, N]
     if support.mask is not None:
@@ -155,7 +164,7 @@ def _through(learner: Learner, support: Examples, inputs: Any, answers: Tensor, 
     return found if bool(found.any()) else None
 
 
-def _reuse(learner: Learner, state: State, support: Examples) -> float | None:
+def state_reuse(learner: Learner, state: State, support: Examples) -> float | None:
     """CKA before and after, for learners whose state holds the weights of the base model."""
     weights = learner.body.weights()  # type: ignore[union-attr, operator]
     before = {**state, "weights": {**state["weights"], **{k: v for k, v in weights.items() if k in state["weights"]}}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +11,22 @@ import torch
 
 from metacortex.errors import DataError, RunError
 from metacortex.evaluation.run import LoadedRun, load_run
+from metacortex.explain.explained import ExplainedClasses, ExplainedValues
 from metacortex.explain.explanation import Explanation, explain
+from metacortex.explain.values import explain_values, learned_curve
 from metacortex.runs.domain import open_domain
 from metacortex.skills.examples import find_examples
 from metacortex.skills.images import ImageReader
 from metacortex.skills.learn import training_background
-from metacortex.task import Examples
+from metacortex.task import Examples, Task
 
-__all__ = ["Explained", "explain_images", "explain_task"]
-
-
-@dataclass(frozen=True)
-class Explained:
-    """Explanations with the names of everything in them.
-
-    Attributes:
-        title: what is explained.
-        lead: a sentence on it.
-        explanations: one per query.
-        support: what the learner adapted on.
-        inputs: the queries ``[Q, ...]``.
-        classes: their names, by slot.
-        examples: names of the support examples.
-        queries: names of the queries.
-        truths: the right classes, where they are known.
-    """
-
-    title: str
-    lead: str
-    explanations: Sequence[Explanation]
-    support: Examples
-    inputs: Any
-    classes: Sequence[str]
-    examples: Sequence[str]
-    queries: Sequence[str]
-    truths: Sequence[int] | None = None
+__all__ = ["explain_images", "explain_task"]
 
 
-def explain_task(run: Path | str, index: int = 0, queries: int = 3, *, checkpoint: str | None = None) -> Explained:
-    """Explain a run's answers to queries of a test task, spread over its classes.
+def explain_task(
+    run: Path | str, index: int = 0, queries: int = 3, *, checkpoint: str | None = None
+) -> ExplainedClasses | ExplainedValues:
+    """Explain a run's answers to queries of a test task, spread over its classes (or its inputs, for functions).
 
     Args:
         run: the run folder; its data must still be there.
@@ -59,14 +35,16 @@ def explain_task(run: Path | str, index: int = 0, queries: int = 3, *, checkpoin
         checkpoint: ``"best"`` or ``"last"``.
 
     Raises:
-        RunError: if the run cannot be used, or is not one of classification.
+        RunError: if the run cannot be used, or is not one of classification or regression.
         DataError: if its data cannot.
     """
-    loaded = _loaded(run, checkpoint)
+    loaded = _loaded(run, checkpoint, ("classification", "regression"))
     if loaded.folder.info()["data"].get("source") is None:
         raise RunError(f"the run in {run} was trained on data of your own: use metacortex.explain.explanation.explain")
     domain = open_domain(loaded.settings.data, loaded.folder.path)
     task = domain.tasks("test", loaded.settings.data).task(index)
+    if domain.kind == "regression":
+        return _explain_function(loaded, task, f"Test task {index} of {domain.name}; {domain.protocol}.", queries)
     classes = list(task.info["classes"])
     members = task.info["members"]
     shots = [int((task.support.targets == slot).sum()) for slot in range(len(classes))]
@@ -78,12 +56,45 @@ def explain_task(run: Path | str, index: int = 0, queries: int = 3, *, checkpoin
     found = _explain(loaded, task.support, inputs)
     lead = f"Test task {index} of {domain.name}; {domain.protocol}."
     title = f"Why {loaded.learner.name} answers so"
-    return Explained(title, lead, found, task.support, inputs, classes, examples, names, truths)
+    return ExplainedClasses(title, lead, found, task.support, inputs, examples, names, classes, truths)
+
+
+def _explain_function(loaded: LoadedRun, task: Task, lead: str, queries: int) -> ExplainedValues:
+    """Queries of a task of regression, spread over its inputs."""
+    support, count = task.support, len(task.query.targets)
+    order = task.query.inputs.flatten(1)[:, 0].argsort()
+    rows = order[torch.linspace(0, count - 1, min(queries, count) + 2)[1:-1].long()]
+    inputs = task.query.inputs[rows]
+    single = support.inputs.dim() == 2 and support.inputs.shape[1] == 1
+    found = explain_values(loaded.learner, support, inputs)
+    curve = None
+    if single:
+        everywhere = torch.cat([support.inputs, task.query.inputs])
+        grid = torch.linspace(float(everywhere.min()), float(everywhere.max()), 200)
+        curve = learned_curve(loaded.learner, support, grid)
+    return ExplainedValues(
+        f"Why {loaded.learner.name} answers so",
+        lead,
+        found,
+        support,
+        inputs,
+        _points(support.inputs, "example"),
+        _points(inputs, "query"),
+        task.query.targets[rows].tolist(),
+        curve,
+    )
+
+
+def _points(inputs: Any, kind: str) -> list[str]:
+    """``example 3 at 0.52``; without the place where it has too many coordinates."""
+    flat = inputs.flatten(1)
+    places = ["" if flat.shape[1] > 3 else " at " + ", ".join(f"{x:.3g}" for x in row) for row in flat.tolist()]
+    return [f"{kind} {i}{place}" for i, place in enumerate(places)]
 
 
 def explain_images(
     run: Path | str, folder: Path | str | None, images: Sequence[Path | str], *, checkpoint: str | None = None
-) -> Explained:
+) -> ExplainedClasses:
     """Explain a run's answers to images, beside a folder of examples.
 
     Args:
@@ -111,16 +122,16 @@ def explain_images(
     found = _explain(loaded, support, inputs)
     lead = f"{len(examples.files)} examples of {len(examples.classes)} classes in {folder}."
     title = f"Why {loaded.learner.name} answers so"
-    return Explained(
-        title, lead, found, support, inputs, examples.classes, examples.names, [str(image) for image in images]
+    return ExplainedClasses(
+        title, lead, found, support, inputs, examples.names, [str(image) for image in images], examples.classes
     )
 
 
-def _loaded(run: Path | str, checkpoint: str | None) -> LoadedRun:
+def _loaded(run: Path | str, checkpoint: str | None, kinds: Sequence[str] = ("classification",)) -> LoadedRun:
     loaded = load_run(run, checkpoint=checkpoint)
     trained = loaded.folder.info()["learner"].get("kind", "classification")
-    if trained != "classification":
-        raise RunError(f"the run in {run} is one of {trained}: only answers of classification are explained")
+    if trained not in kinds:
+        raise RunError(f"the run in {run} is one of {trained}: expected one of {' or '.join(kinds)}")
     if loaded.norm == "query-batch":
         # The reasons for one answer must not depend on the other queries.
         return load_run(run, checkpoint=checkpoint, norm="support")

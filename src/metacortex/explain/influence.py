@@ -72,14 +72,19 @@ def log_probabilities(learner: Learner, support: Examples, inputs: Any, descript
 
 
 def without(support: Examples, index: int) -> Examples:
-    """A support set without one example; its class is gone where that was the only one."""
+    """A support set without one example; its class is gone where that was the only one.
+
+    For regression as well, where there are no classes.
+    """
     count = len(support.targets)
     mask = torch.ones(count, dtype=torch.bool) if support.mask is None else support.mask.clone()
     mask[index] = False
     keep = mask.nonzero()[:, 0]
-    present = torch.zeros(support.way, dtype=torch.bool)
-    present[support.targets[keep]] = True
-    classes = present if support.classes is None else support.classes & present
+    classes = support.classes
+    if classes is not None:
+        present = torch.zeros(support.way, dtype=torch.bool)
+        present[support.targets[keep]] = True
+        classes = classes & present
     # Rows are taken out, not masked: the learner sees the task as it would be without them.
     inputs = _rows(support.inputs, keep)
     return replace(support, inputs=inputs, targets=support.targets[keep], mask=None, classes=classes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -15,7 +15,9 @@ from metacortex.task import Examples
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_explanation", "explanation_page"]
+    from metacortex.explain.values import ValueExplanation
+
+__all__ = ["adaptation_section", "draw_explanation", "explanation_page", "figure_png", "part_tables"]
 
 _FOR, _AGAINST = "#2f6fb3", "#c0504d"
 _SHOWN = 10
@@ -57,6 +59,9 @@ def explanation_page(
         if found.counter_example >= 0:
             other = names[int(support.targets[found.counter_example])]
             text += f" The nearest example of another class is {examples[found.counter_example]} ({other})."
+        if found.novelty is not None and found.novelty[0] > found.novelty[1]:
+            far, usual = found.novelty
+            text += f" It is further from all classes ({far:.2f}) than their examples are ({usual:.2f})."
         pictures = []
         if isinstance(inputs, Tensor) and inputs.dim() == 4:
             pictures = [Picture(draw_explanation(found, support, inputs[q], names), _CAPTION)]
@@ -64,12 +69,16 @@ def explanation_page(
             Section(
                 queries[q],
                 text,
-                [_classes(found, names), _examples(found, support, names, examples)],
+                [
+                    _classes(found, names),
+                    _examples(found, support, names, examples),
+                    *part_tables(found.parts, "the log-odds of the answer"),
+                ],
                 pictures,
                 note=_NOTE,
             )
         )
-    return Page(title, lead, [*sections, *_adaptation(explanations[0])])
+    return Page(title, lead, [*sections, *adaptation_section(explanations[0])])
 
 
 _CAPTION = (
@@ -97,6 +106,16 @@ def _examples(found: Explanation, support: Examples, names: Sequence[str], examp
     return Table([*columns, *([] if found.attention is None else ["attention"])], rows)
 
 
+def part_tables(parts: Mapping[str, Mapping[str, float]], what: str) -> list[Table]:
+    """A table for each kind of part, those that mattered most."""
+    tables = []
+    for kind, adds in parts.items():
+        order = sorted(adds, key=lambda name: -abs(adds[name]))[:_SHOWN]
+        rows = [[name, f"{adds[name]:+.3f}", "for" if adds[name] > 0 else "against"] for name in order]
+        tables.append(Table([kind, "adds", "spoke"], rows, f"What each {kind} of the query adds to {what}."))
+    return tables
+
+
 def _classes(found: Explanation, names: Sequence[str]) -> Table:
     order = found.probabilities.argsort(descending=True).tolist()[:_SHOWN]
     apart = found.distances
@@ -111,7 +130,8 @@ def _classes(found: Explanation, names: Sequence[str]) -> Table:
     return Table(["class", "probability", *([] if apart is None else ["distance to its prototype"])], rows)
 
 
-def _adaptation(found: Explanation) -> list[Section]:
+def adaptation_section(found: Explanation | ValueExplanation) -> list[Section]:
+    """What adapting changed, as a section; none for learners that change no weight."""
     if not found.changes:
         return []
     rows = [
@@ -152,7 +172,7 @@ def draw_explanation(found: Explanation, support: Examples, image: Tensor, names
         panel.set_title(
             f"{names[int(support.targets[i])]}\n{adds:+.2f}", fontsize=8, color=_FOR if adds > 0 else _AGAINST
         )
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _image(axes: Any, image: Tensor) -> None:
@@ -170,7 +190,8 @@ def _heat(axes: Any, pixels: Tensor, limit: float) -> None:
     axes.imshow(heat.numpy(), cmap="RdBu", vmin=-(limit or 1.0), vmax=limit or 1.0, alpha=share.sqrt().numpy())
 
 
-def _png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
+    """A figure as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()
