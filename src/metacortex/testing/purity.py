@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from metacortex.engine.footprint import PeakMemory
 from metacortex.engine.gradient import evaluate_tasks
 from metacortex.learners.base import Learner
 from metacortex.task import Task, stack_tasks
@@ -67,32 +66,6 @@ def check_evaluation(make_learner: MakeLearner, make_task: MakeTask) -> None:
     changed = snapshot.changes()
     require(not changed, "evaluation", f"it changed {', '.join(changed[:5])}")
     require(same_bits(results, evaluate()), "evaluation", "a second evaluation gave other values")
-
-
-class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of tensors that are alive at once, of those made inside the context.
-
-    Attributes:
-        peak: the largest number of bytes so far.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.peak = 0
-        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for x in tree_leaves(result):
-            if isinstance(x, Tensor):
-                storage = x.untyped_storage()
-                reference = StorageWeakRef(storage)
-                self._alive.setdefault(reference.cdata, (reference, storage.nbytes()))
-        self._alive = {key: entry for key, entry in self._alive.items() if not entry[0].expired()}
-        self.peak = max(self.peak, sum(size for _, size in self._alive.values()))
-        return result
 
 
 def check_memory(

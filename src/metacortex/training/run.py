@@ -31,6 +31,7 @@ from metacortex.runs.log import read_log
 from metacortex.settings import DataSettings, RunSettings, to_mapping
 from metacortex.training.curves import draw_curves
 from metacortex.training.interrupt import stop_on_signals
+from metacortex.training.preflight import foresee_memory
 from metacortex.training.progress import Listener, listener
 from metacortex.training.record import run_record
 from metacortex.training.trainer import Trainer, limited_threads
@@ -267,6 +268,8 @@ def _train(trainer: Trainer, settings: RunSettings, domain: Domain, progress: bo
         folder.write_settings(settings)
     learns = trainer.tasks is not None and trainer.optimizer is not None
     if learns and not trainer.done:
+        if not ranks.local_rank:
+            foresee_memory(learner, trainer.tasks, trainer.batch_size, trainer.strategy, settings.training, ranks=ranks)
         with stop_on_signals() as stop, listener(progress if ranks.first else False, learner.name) as tell:
             trainer.run(stop, tell)
     finished, state = trainer.done or not learns, trainer.state

@@ -32,6 +32,7 @@ from metacortex.settings import TrainingSettings
 from metacortex.training.curves import draw_curves
 from metacortex.training.interrupt import StopRequest
 from metacortex.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors, outer_step
+from metacortex.training.preflight import is_out_of_memory
 from metacortex.training.progress import Listener, TrainingEvent
 from metacortex.training.schedule import Budget, learning_rate
 
@@ -229,17 +230,25 @@ class Trainer:
         indices = [first + i for i in self.ranks.share(self.batch_size)]
         batch = self.tasks.batch(indices) if indices else None
         self.learner.train()
-        with torch.random.fork_rng(devices=[]):
-            gradient, outcome = meta_gradient(
-                self.learner,
-                batch,
-                strategy=self.strategy,
-                workers=settings.workers,
-                micro_tasks=settings.micro_tasks,
-                micro_queries=settings.micro_queries,
-                seeds=[task_seed(settings.seed, i) for i in indices],
-                ranks=self.ranks,
-            )
+        try:
+            with torch.random.fork_rng(devices=[]):
+                gradient, outcome = meta_gradient(
+                    self.learner,
+                    batch,
+                    strategy=self.strategy,
+                    workers=settings.workers,
+                    micro_tasks=settings.micro_tasks,
+                    micro_queries=settings.micro_queries,
+                    seeds=[task_seed(settings.seed, i) for i in indices],
+                    ranks=self.ranks,
+                )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RunError(
+                f"training stopped at step {step}: out of memory; the run is kept as last saved: continue it with "
+                "--resume and --micro-tasks 1, or begin another with fewer --tasks, smaller tasks or --order 1"
+            ) from error
         loss = float(outcome.loss)
         if not math.isfinite(loss):
             raise self._diverged(step, f"the loss is {loss}")
