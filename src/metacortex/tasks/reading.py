@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +22,16 @@ __all__ = ["TURNED_BYTES", "ExampleReader"]
 
 TURNED_BYTES = 128 * 2**20
 """Largest view (its examples as stored) kept turned in memory; Omniglot's 4,112 rotated classes take 62 MiB."""
+_SHARE_BYTES = 4 * 2**20
+"""Smallest result for which another thread is woken."""
 
 
 class ExampleReader:
     """Reads any examples of a view as one tensor.
 
-    All work is done by numpy in the calling thread: copying a batch takes about a millisecond, and
-    waking PyTorch's thread pool for it costs more than it saves wherever cores are shared.
+    A small batch is read by numpy in the calling thread: it takes about a millisecond, and waking others for
+    it costs more than it saves. The images of a large one are dealt to as many threads as PyTorch has
+    (`torch.set_num_threads`).
 
     Turning images takes as long as all the rest, so a view with rotated classes is turned once, at
     the first reading, and kept in memory; unless it is larger than `TURNED_BYTES`: then what is
@@ -50,6 +57,7 @@ class ExampleReader:
         self._turns = np.asarray(view.rotation, dtype=np.int64)  # [classes]
         self._to_turn = bool(self._turns.any())
         self._dtype = dtype
+        self._to_scale = store.examples.dtype == np.uint8 and dtype != torch.uint8
         self.shape: tuple[int, ...] = tuple(store.shape)
 
     def __reduce__(self) -> tuple[type[ExampleReader], tuple[ClassView, torch.dtype]]:
@@ -68,7 +76,22 @@ class ExampleReader:
         """
         if self._to_turn and self._counts.sum() * self._examples[:1].nbytes <= TURNED_BYTES:
             self._turn_all()
-        return self._to_tensor(self._gather(classes, members))
+        if not self._to_scale:
+            return torch.from_numpy(self._gather(classes, members)).to(self._dtype)
+        exact = np.float64 if self._dtype == torch.float64 else np.float32
+        scaled = np.empty((len(classes), *self.shape), exact)
+
+        def fill(part: slice) -> None:
+            np.divide(self._gather(classes[part], members[part]), exact(255), out=scaled[part], dtype=exact)
+
+        threads = max(1, min(torch.get_num_threads(), scaled.nbytes // _SHARE_BYTES))
+        cuts = [len(classes) * k // threads for k in range(threads + 1)]
+        parts = [slice(first, last) for first, last in pairwise(cuts)]
+        others = [_pool(os.getpid()).submit(fill, part) for part in parts[1:]]
+        fill(parts[0])
+        for other in others:
+            other.result()
+        return torch.from_numpy(scaled).to(self._dtype)
 
     def _gather(self, classes: NDArray[np.int64], members: NDArray[np.int64]) -> np.ndarray:
         rows = np.take(self._examples, self._starts[classes] + members, axis=0)  # [N, *shape]
@@ -86,11 +109,11 @@ class ExampleReader:
         self._examples = self._gather(classes, np.arange(len(classes)) - starts[classes])
         self._starts, self._to_turn = starts, False
 
-    def _to_tensor(self, rows: np.ndarray) -> Tensor:
-        if rows.dtype == np.uint8 and self._dtype != torch.uint8:
-            exact = np.float64 if self._dtype == torch.float64 else np.float32
-            rows = np.divide(rows, exact(255), dtype=exact)
-        return torch.from_numpy(rows).to(self._dtype)
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of this process; those of the process it was forked from are not here."""
+    return ThreadPoolExecutor(thread_name_prefix=f"metacortex-read-{process}")
 
 
 def _check_dtype(stored: np.dtype, dtype: torch.dtype) -> None:
