@@ -57,7 +57,7 @@ class StoredMetaDataset(CombinationMetaDataset):
         *,
         shots: int | None = None,
         test_shots: int | None = None,
-        tasks_per_epoch: int = 600,
+        tasks_per_epoch: int = 1200,
         **options: Any,
     ) -> None:
         dataset = self.classes(
