@@ -9,10 +9,10 @@ WORKERS ?= 2
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop demo test lint types tests format check bench docs wheel clean
+.PHONY: help install develop demo test lint types tests format check bench bench-quick docs wheel clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed ## make .venv and install metacortex with the versions of constraints.txt
 
@@ -42,8 +42,12 @@ format: develop ## put the code into shape
 check: ## exactly what continuous integration runs
 	./.ci/run
 
-bench: install ## tasks drawn per second
+bench: install ## meta-gradients beside other libraries (benchmarks/requirements.txt), then tasks drawn per second
+	$(BIN)/python -m benchmarks.side_by_side --memory --out build/bench
 	$(BIN)/python benchmarks/task_drawing.py
+
+bench-quick: install ## a subset of it
+	$(BIN)/python -m benchmarks.side_by_side --quick --out build/bench
 
 docs: develop ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -1,0 +1,1 @@
+"""Meta-gradients of metacortex and of other libraries, side by side: first equal, then timed."""
