@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 
 import torch
+
 from benchmarks.side_by_side.cases import CASES
 from benchmarks.side_by_side.libraries import LIBRARIES
 from benchmarks.side_by_side.measure import CaseResult, compare, peak_memory, worker
@@ -22,7 +23,6 @@ from benchmarks.side_by_side.ours import OURS
 from benchmarks.side_by_side.plain import PLAIN
 from benchmarks.side_by_side.report import write
 from benchmarks.side_by_side.steps_memory import MEMORY, memory_case, slopes
-
 from metacortex.engine.memory import keep_freed_memory
 
 CONTENDERS = (*OURS, *PLAIN, *LIBRARIES)

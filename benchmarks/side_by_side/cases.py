@@ -7,9 +7,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from benchmarks.side_by_side.case import Batch, Case
 from torch import Tensor, nn
 
+from benchmarks.side_by_side.case import Batch, Case
 from metacortex.nn.classifier import Classifier
 
 __all__ = ["CASES", "image_batch", "sinusoid_batch"]

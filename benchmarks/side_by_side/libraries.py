@@ -10,8 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from benchmarks.side_by_side.case import Batch, Case, Contender, Gradients, Step, Unable
 from torch import nn
+
+from benchmarks.side_by_side.case import Batch, Case, Contender, Gradients, Step, Unable
 
 __all__ = ["LIBRARIES", "without_init"]
 

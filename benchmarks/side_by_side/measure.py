@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+
 from benchmarks.side_by_side.case import Case, Contender, Gradients, Step, Unable
 from benchmarks.side_by_side.ours import compile_seconds
 

@@ -6,9 +6,9 @@ import warnings
 from functools import partial
 
 import torch
-from benchmarks.side_by_side.case import Batch, Case, Contender, Gradients, Step, Unable
 from torch import nn
 
+from benchmarks.side_by_side.case import Batch, Case, Contender, Gradients, Step, Unable
 from metacortex.engine.compiled import compile_report
 from metacortex.engine.gradient import meta_gradient
 from metacortex.learners.base import Learner

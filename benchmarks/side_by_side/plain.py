@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from benchmarks.side_by_side.case import Batch, Case, Contender, Gradients, Step, Unable
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+
+from benchmarks.side_by_side.case import Batch, Case, Contender, Gradients, Step, Unable
 
 __all__ = ["PLAIN", "distances"]
 

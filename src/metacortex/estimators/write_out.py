@@ -34,7 +34,8 @@ class WriteOut(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is repeated:
             return self._repeated(*args)
-        return (func if self.loops_only else _WRITTEN_OUT.get(func, func))(*args, **(kwargs or {}))
+        call = func if self.loops_only else _WRITTEN_OUT.get(func, func)
+        return call(*args, **(kwargs or {}))
 
     def _repeated(
         self, step: Callable[..., tuple[Tensor, ...]], carry: tuple[Tensor, ...], fixed: Sequence[Tensor], count: int

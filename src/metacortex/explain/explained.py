@@ -119,8 +119,9 @@ class ExplainedClasses(Explained[Explanation]):
 
     def adds(self, query: int) -> list[tuple[str, str, float]]:
         """What each example adds to the log-probability of the answer."""
-        slots, found = self.support.targets.tolist(), self.explanations[query].influence.tolist()
-        return [(n, self.classes[s], a) for n, s, a in zip(self.examples, slots, found, strict=True)]
+        slots: list[int] = self.support.targets.tolist()
+        found: list[float] = self.explanations[query].influence.tolist()
+        return [(n, self.classes[s], float(a)) for n, s, a in zip(self.examples, slots, found, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -20,9 +20,7 @@ from metacortex.learners.registry import learner_entry, learner_names
 from torchmeta.algos.algorithm import Algorithm
 from torchmeta.algos.translation import TranslationAlgorithm
 
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "maml": {"inner_lr": 0.01, "inner_steps": 1, "norm": "query-batch"}
-}
+_OPTIONS: dict[str, dict[str, Any]] = {"maml": {"inner_lr": 0.01, "inner_steps": 1, "norm": "query-batch"}}
 """Settings that differ from metacortex's: the rate of Finn, Abbeel and Levine (2017) for mini-ImageNet, and one inner
 step, as in torchmeta's own programs: five cost three times as much and are worth it in long training only.
 
