@@ -102,6 +102,7 @@ class TextSettings:
     """A corpus of aligned sentences to learn to translate: ``[data]`` of a learner of translation."""
 
     name: str = option("phrasebook", "corpus: a registered name, folder:PATH, a folder of aligned files, or a table")
+    languages: str = option("", "languages used, e.g. en,fr, also by the subwords; empty: all")
     pairs: str = option(
         "", "directed pairs like en-fr,fr-en, or trained, held_out, new_test; empty: all that are trained"
     )

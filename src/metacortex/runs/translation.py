@@ -40,7 +40,9 @@ def load_text(settings: TextSettings) -> Corpus:
         options["train"] = settings.sentences
     if settings.features:
         options["features"] = settings.features
-    return load_corpus(settings.name, **options)
+    corpus = load_corpus(settings.name, **options)
+    codes = [code.strip() for code in settings.languages.split(",") if code.strip()]
+    return corpus.among(codes) if codes else corpus
 
 
 class TranslationDomain:

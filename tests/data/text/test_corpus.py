@@ -41,6 +41,21 @@ def test_training_lines_are_of_trained_languages(corpus: Corpus) -> None:
     assert not any("hunde" in line or "cat" in line or line == "" for line in lines)
 
 
+def test_some_of_the_languages(corpus: Corpus) -> None:
+    codes = list(corpus.languages)[:2]
+    two = corpus.among(codes[::-1])
+    assert list(two.languages) == codes[::-1]
+    assert two.number(codes[0]) == 1
+    assert all(set(part.text) == set(codes) for part in two.splits.values())
+    assert two.split("train").text[codes[0]] == corpus.split("train").text[codes[0]]
+    assert {*two.pairs("all")} == {pair for pair in corpus.pairs("all") if set(pair) <= set(codes)}
+    assert two.fingerprint != corpus.fingerprint
+    with pytest.raises(SettingsError, match="at least two languages, got"):
+        corpus.among(codes[:1])
+    with pytest.raises(SettingsError, match="unknown language"):
+        corpus.among([codes[0], "tlh"])
+
+
 def test_limited(corpus: Corpus) -> None:
     few = corpus.limited(4)
     assert [len(few.split(s)) for s in ("train", "test")] == [4, 1]

@@ -173,6 +173,37 @@ class Corpus:
         splits = {name: part.head(train) if name == "train" else part for name, part in self.splits.items()}
         return replace(self, protocol=f"{self.protocol}, {len(splits['train'])} training lines", splits=splits)
 
+    def among(self, languages: Sequence[str]) -> Corpus:
+        """The same corpus in some of its languages, e.g. for a model of one pair.
+
+        Args:
+            languages: codes, in the order of their numbers.
+
+        Raises:
+            SettingsError: for fewer than two, or one that is not in the corpus.
+        """
+        for language in languages:
+            self.number(language)
+        if len(set(languages)) < 2:
+            raise SettingsError(f"expected at least two languages, got {', '.join(languages) or 'none'}")
+        names = {code: self.languages[code] for code in languages}
+        splits = {
+            name: replace(part, text={code: part.text[code] for code in names if code in part.text})
+            for name, part in self.splits.items()
+            if len(names.keys() & part.text.keys()) > 1
+        }
+        return replace(
+            self,
+            protocol=f"{self.protocol}, {', '.join(names)} alone",
+            languages=names,
+            splits=splits,
+            held_out_pairs=tuple(pair for pair in self.held_out_pairs if names.keys() >= set(pair)),
+            held_out_languages={
+                split: tuple(code for code in codes if code in names)
+                for split, codes in self.held_out_languages.items()
+            },
+        )
+
     def training_lines(self) -> Iterator[str]:
         """Every training line of the trained languages: what vocabularies may be made of."""
         train = self.split("train")
