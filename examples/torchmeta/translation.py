@@ -4,7 +4,8 @@
 
 The captions are looked for in the folder "data/multi30k", then where metacortex keeps them: metacortex data fetch
 multi30k. Needs metacortex[translate]. A task is a topic of the captions, told in words and by a few example pairs: an
-LSTM reads them and writes the weights of the LSTM that translates. An epoch is every training sentence once.
+LSTM reads them and writes the weights of the LSTM that translates. An epoch is 600 tasks of at most 32 sentences; the
+next one goes on from there, so that ten epochs see every training sentence six or seven times.
 """
 
 import torch

@@ -94,6 +94,20 @@ def test_an_epoch_is_every_sentence_once(place: Path) -> None:
     assert [[i["query"] for i in b["info"]] for b in still] == [[i["query"] for i in b["info"]] for b in still]
 
 
+def test_a_shorter_epoch_goes_on_where_the_last_one_ended(place: Path) -> None:
+    whole = len(captions(place))
+    loader = BatchMetaDataLoader(captions(place, tasks_per_epoch=whole - 4), batch_size=2)
+    epochs = [[row for made in loader for info in made["info"] for row in info["query"]] for _ in range(2)]
+    assert len(loader) == -(-(whole - 4) // 2)
+    first = [row for task in captions(place) for row in task["info"]["query"]]
+    assert epochs[0] == first[: len(epochs[0])]
+    assert set(first) - set(epochs[0]) <= set(epochs[1])
+    assert len(captions(place, tasks_per_epoch=None)) == len(captions(place, tasks_per_epoch=10**6)) == whole
+    assert len(captions(place, meta_test=True, tasks_per_epoch=1)) > 1
+    with pytest.raises(SettingsError, match="tasks_per_epoch must be at least 1"):
+        captions(place, tasks_per_epoch=0)
+
+
 def test_the_test_split_has_every_sentence_with_pairs_of_the_training_set(place: Path) -> None:
     dataset = captions(place, meta_test=True)
     tasks = list(dataset)

@@ -157,7 +157,7 @@ def _check(learner: Learner, strategy: str, reduction: str, workers: int, tasks:
 def _reduced(learner: Learner, totals: Totals, outcomes: list[Outcome], reduction: str) -> tuple[Gradients, Outcome]:
     own_types = {name: p.dtype for name, p in learner.named_parameters()}
     share = totals.count if reduction == "mean" else 1
-    gradients = {name: (g / share).to(own_types[name]) for name, g in totals.gradients.items()}
+    gradients = {name: g.div_(share).to(own_types[name]) for name, g in totals.gradients.items()}
     buffers = totals.mean_buffers(learner)
     loss = totals.loss / share
     if not outcomes:

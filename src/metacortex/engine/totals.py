@@ -18,6 +18,9 @@ from metacortex.learners.base import Gradients, Learner, Outcome
 
 __all__ = ["Totals", "add_up", "widened"]
 
+_PIECE = 2**16
+"""Numbers that are added at once."""
+
 
 def widened(x: Tensor) -> Tensor:
     """A copy in double precision, where the device has it."""
@@ -41,10 +44,10 @@ class Totals:
     buffers: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, gradients: Gradients, outcomes: Outcome) -> None:
-        """Add summed gradients, and outcomes per task ``[T, ...]``."""
+        """Add summed gradients, which belong to the totals from here on, and outcomes per task ``[T, ...]``."""
         self.count += outcomes.loss.shape[0]
         self.loss = widened(outcomes.loss).sum() + self.loss.to(outcomes.loss.device)
-        add_up(self.gradients, gradients)
+        add_up(self.gradients, gradients, taken=True)
         add_up(self.buffers, {name: widened(x).sum(0) for name, x in outcomes.buffers.items()})
 
     def over(self, ranks: Ranks, learner: Learner) -> Totals:
@@ -81,10 +84,27 @@ class Totals:
         return {n: (x if like[n].is_floating_point() else x.round()).to(like[n].dtype) for n, x in means.items()}
 
 
-def add_up(total: dict[str, Tensor], part: Mapping[str, Tensor]) -> None:
-    """Add tensors by name to sums in double precision, in place."""
+def add_up(total: dict[str, Tensor], part: Mapping[str, Tensor], *, taken: bool = False) -> None:
+    """Add tensors by name to sums in double precision, in place.
+
+    Args:
+        total: the sums.
+        part: what is added.
+        taken: whether nobody else needs the part afterwards, so that its tensors may become sums as they are.
+    """
     for name, x in part.items():
         if name in total:
-            total[name].add_(x)
+            _add(total[name], x)
+        elif taken and x.dtype == torch.float64:
+            total[name] = x.detach()
         else:
             total[name] = widened(x)
+
+
+def _add(total: Tensor, x: Tensor) -> None:
+    if total.numel() <= _PIECE or not (total.is_contiguous() and x.is_contiguous()):
+        total.add_(x)
+        return
+    # PyTorch first makes a wide copy of what is added: in pieces it stays in the processor's cache
+    for into, piece in zip(total.view(-1).split(_PIECE), x.view(-1).split(_PIECE), strict=True):
+        into.add_(piece)

@@ -41,9 +41,11 @@ class MultimodalNMT(MetaDataset):
     pairs of its topic, ``shots`` of them where it is not for training. Topics are clusters of the training captions in
     English (or the first of the two languages). The vocabulary is learned from the training captions of both languages.
 
-    ``len(dataset)`` is an epoch: every pair of sentences of the split once, in tasks of at most ``test_shots`` of like
-    length and one topic. The loader goes through it in random order, another one in each epoch, and ends; with
-    ``shuffle=False`` every epoch is the first one. Tasks are a function of ``seed`` (or of the loader's) alone.
+    Tasks go through all pairs of sentences of the split, at most ``test_shots`` of like length and one topic in each, in
+    random order, and come to none again before they have seen all. ``len(dataset)`` is an epoch: for training the next
+    ``tasks_per_epoch`` of them, or the whole split where that is less; otherwise the whole split. The loader gives one
+    epoch and ends, the next one goes on from there; with ``shuffle=False`` every epoch is the first one. Tasks are a
+    function of ``seed`` (or of the loader's) alone.
 
     Args:
         root: folder in which ``multi30k`` is looked for first; it may be empty or missing where metacortex knows the
@@ -58,6 +60,7 @@ class MultimodalNMT(MetaDataset):
         download: where the data are missing, fetch them into metacortex's own folder.
         shots: most example pairs of a task, 0 for none.
         test_shots: most sentences of a task that are to be translated.
+        tasks_per_epoch: most tasks of an epoch of meta-training; ``None`` for every pair of sentences once.
         topics: how many; 1 for tasks about anything.
         vocabulary: number of subwords.
         test: the test set: ``"test_2016_flickr"``, ``"test_2017_flickr"``, ``"test_2017_mscoco"`` or
@@ -88,6 +91,7 @@ class MultimodalNMT(MetaDataset):
         *,
         shots: int = 5,
         test_shots: int = 32,
+        tasks_per_epoch: int | None = 600,
         topics: int = 20,
         vocabulary: int = 4000,
         test: str = "test_2016_flickr",
@@ -100,6 +104,8 @@ class MultimodalNMT(MetaDataset):
             raise SettingsError(
                 f"topics and test_shots must be at least 1 and shots at least 0, got {topics}, {test_shots}, {shots}"
             )
+        if tasks_per_epoch is not None and tasks_per_epoch < 1:
+            raise SettingsError(f"tasks_per_epoch must be at least 1, or None for all, got {tasks_per_epoch}")
         self.root, self.pair = Path(root).expanduser(), (source_language, target_language)
         self.shots, self.test_shots, self._seed = shots, test_shots, seed
         corpus = self._load(test, features, download)
@@ -107,7 +113,8 @@ class MultimodalNMT(MetaDataset):
         self._text = EncodedCorpus(corpus, subwords)
         self.vocabulary = Vocabulary(subwords, dict(corpus.languages), self.pair)
         self._tasks: dict[int, TranslationTasks] = {}
-        self._epoch = self.tasks().epoch
+        whole = self.tasks().epoch
+        self._epoch = whole if split != "train" or tasks_per_epoch is None else min(whole, tasks_per_epoch)
 
     def tasks(self, seed: int | None = None) -> TranslationTasks:
         """The tasks of a seed, this data set's own when not given, in metacortex's form."""
