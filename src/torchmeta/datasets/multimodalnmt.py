@@ -41,11 +41,11 @@ class MultimodalNMT(MetaDataset):
     pairs of its topic, ``shots`` of them where it is not for training. Topics are clusters of the training captions in
     English (or the first of the two languages). The vocabulary is learned from the training captions of both languages.
 
-    Tasks go through all pairs of sentences of the split, at most ``test_shots`` of like length and one topic in each, in
-    random order, and come to none again before they have seen all. ``len(dataset)`` is an epoch: for training the next
-    ``tasks_per_epoch`` of them, or the whole split where that is less; otherwise the whole split. The loader gives one
-    epoch and ends, the next one goes on from there; with ``shuffle=False`` every epoch is the first one. Tasks are a
-    function of ``seed`` (or of the loader's) alone.
+    Tasks go through all pairs of sentences of the split, at most ``test_shots`` of like length and one topic in each,
+    in random order, and come to none again before they have seen all. ``len(dataset)`` is an epoch: for training the
+    next ``tasks_per_epoch`` of them, or the whole split where that is less; otherwise the whole split. The loader gives
+    one epoch and ends, the next one goes on from there; with ``shuffle=False`` every epoch is the first one. Tasks are
+    a function of ``seed`` (or of the loader's) alone.
 
     Args:
         root: folder in which ``multi30k`` is looked for first; it may be empty or missing where metacortex knows the
