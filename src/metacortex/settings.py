@@ -103,9 +103,7 @@ class TextSettings:
 
     name: str = option("phrasebook", "corpus: a registered name, folder:PATH, a folder of aligned files, or a table")
     languages: str = option("", "languages used, e.g. en,fr, also by the subwords; empty: all")
-    pairs: str = option(
-        "", "directed pairs like en-fr,fr-en, or trained, held_out, new_test; empty: all that are trained"
-    )
+    pairs: str = option("", "pairs like en-fr,fr-en, or trained, held_out, new_test; empty: all that are trained")
     held_out: str = option("", "pairs that no training task shows; empty: as the corpus proposes; none: no pair")
     sentences: int = option(0, "training lines used; 0: all", min=0)
     vocabulary: int = option(0, "subwords, of all languages together; 0: as suits the corpus", min=0)

@@ -114,6 +114,11 @@ def test_the_commands(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([*base, "--against", str(run), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [(row["run"], row["difference"], row["ci95"]) for row in said["against"]] == [(str(run), 0.0, [0.0, 0.0])]
+    kept = run / "eval" / "translation-test-en-de-3sentences-both-3shot-beam1.json"
+    assert main([*base, "--against", str(kept), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["against"] == [{**said["against"][0], "run": str(kept)}]
+    assert main([*base, "--against", str(run / "run.json")]) == 2
+    assert "is no report of translations" in capsys.readouterr().err
     assert main([*base, "--shots", "0,2", "--out", str(tmp_path / "curve")]) == 0
     out = capsys.readouterr().out
     assert "from scratch" in out

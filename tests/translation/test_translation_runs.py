@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,10 @@ from PIL import Image
 
 from metacortex.cli.main import main
 from metacortex.errors import RunError, SettingsError
+from metacortex.learners.base import State
+from metacortex.learners.model.meta_lstm import MetaLSTM
+from metacortex.learners.translation import Translations
+from metacortex.task import Examples
 from metacortex.translation.evaluate import FALSIFICATIONS, evaluate_translation
 from metacortex.translation.picture import draw_attention
 from metacortex.translation.translator import TextRun, encode_sentences
@@ -78,6 +83,24 @@ def test_whole_sets_with_true_and_false_descriptions(run: Path, text: TextRun) -
     again = evaluate_translation(run, pairs="en-de", falsify=False, save=False)
     assert again.pairs[0].translations == report.pairs[0].translations
     assert again.mean("wrong_description") is None
+
+
+def test_what_makes_no_difference_is_translated_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count: list[int] = []
+    translate = MetaLSTM.translate
+
+    def deaf(self: MetaLSTM, support: Examples, *, description: Any) -> State:
+        return {"weights": dict(self.body.named_parameters())}
+
+    def counted(self: MetaLSTM, *args: Any, **kwargs: Any) -> Translations:
+        count.append(1)
+        return translate(self, *args, **kwargs)
+
+    monkeypatch.setattr(MetaLSTM, "adapt", deaf)
+    monkeypatch.setattr(MetaLSTM, "translate", counted)
+    report = evaluate_translation(run, pairs="en-de,fr-en", save=False)
+    assert len(count) == 2  # one network for each pair of languages, whatever it is told
+    assert all(set(row.falsified.values()) == {row.scores.bleu} for row in report.pairs)
 
 
 def test_a_learner_of_images_does_not_translate(tmp_path: Path) -> None:

@@ -73,7 +73,11 @@ def evaluate_command(
     ] = None,
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="Translation: another run on the same sentences.", show_default=False),
+        typer.Option(
+            metavar="RUN",
+            help="Translation: another run, or a report it kept, on the same sentences.",
+            show_default=False,
+        ),
     ] = None,
     shots: Annotated[
         str, typer.Option(metavar="N,N…", help="Translation: a curve over numbers of example pairs.")

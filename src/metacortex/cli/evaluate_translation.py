@@ -20,6 +20,7 @@ __all__ = ["draw_curves_of", "score_sets"]
 def score_sets(run: Path, options: Mapping[str, Any], *, as_json: bool, quiet: bool) -> None:
     """Score a run on whole sets, with true and false descriptions, and maybe against other runs."""
     from metacortex.translation.evaluate import MOST_PAIRS, compare_translations, evaluate_translation
+    from metacortex.translation.kept import read_report
 
     most = MOST_PAIRS if options["most"] is None else options["most"]
     shared = {"split": options["split"], "beam": options["beam"], "sentences": options["sentences"] or 0}
@@ -28,6 +29,9 @@ def score_sets(run: Path, options: Mapping[str, Any], *, as_json: bool, quiet: b
         report = evaluate_translation(run, pairs=options["pairs"], most=most, progress=progress, **shared, **own)
     others = []
     for other in options["against"]:
+        if other.is_file():
+            others.append(read_report(other))
+            continue
         pairs = _common(report, other)
         with bar(f"translating with {other.name}", show=not quiet) as progress:
             others.append(evaluate_translation(other, pairs=pairs, most=0, falsify=False, progress=progress, **shared))

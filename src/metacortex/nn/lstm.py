@@ -13,8 +13,9 @@ written out. Decoding goes step by step and uses `lstm_step`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
 import torch
@@ -237,7 +238,10 @@ def _fused_scan(x: Tensor, weights: list[Tensor], first: tuple[Tensor, Tensor] |
     frame = nn.LSTM(x.shape[2], weights[1].shape[1], batch_first=True, device="meta")
     given = {f"{part}_l0": w.contiguous() for part, w in zip(_PARTS, weights, strict=True)}
     states = None if first is None else (first[0][None].contiguous(), first[1][None].contiguous())
-    return functional_call(frame, given, (x, states))[0]
+    with warnings.catch_warnings() if x.is_cuda else nullcontext():
+        if x.is_cuda:  # told that cuDNN copies the weights into one piece, as it must with ones from outside
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
+        return functional_call(frame, given, (x, states))[0]
 
 
 def _blank(x: Tensor, lengths: Tensor | None) -> Tensor:

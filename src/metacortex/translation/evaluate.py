@@ -20,15 +20,18 @@ from metacortex.evaluation.translation import (
     paired_bootstrap,
     score_translations,
 )
+from metacortex.learners.base import State
 from metacortex.nn.norm import fused_kernels
 from metacortex.settings import TextSettings
 from metacortex.tasks.translation import TranslationTasks
 from metacortex.tasks.translation_spec import Description, TranslationSpec
 from metacortex.translation.translator import TextRun, until_end
+from metacortex.tree import tree_leaves
 
 __all__ = [
     "FALSIFICATIONS",
     "MOST_PAIRS",
+    "REPORT_VERSION",
     "PairScores",
     "TranslationReport",
     "asked_for",
@@ -47,8 +50,23 @@ FALSIFICATIONS: Mapping[str, dict[str, str]] = {
 three as with the truth; one that understands it scores about the same with the last."""
 
 REPORT_VERSION = 1
+"""Of the JSON that is kept; a newer one is refused."""
+
 MOST_PAIRS = 16
 """Pairs that are scored unless more are asked for: the phrasebook has hundreds."""
+
+
+_ROWS = 256
+"""Hypotheses that are continued at once, of all sentences of a batch together."""
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A test set translated by one network."""
+
+    state: State
+    translations: list[str]
+    references: list[str]
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,7 @@ class TranslationReport:
         rows = {}
         for row in self.pairs:
             rows[show_pair(row.pair)] = {
+                "languages": list(row.pair),
                 **row.scores.to_json(),
                 **{f"bleu_{name}": value for name, value in row.falsified.items()},
             }
@@ -165,7 +184,7 @@ def evaluate_translation(
     ways = {"": {}, **FALSIFICATIONS} if falsify else {"": {}}
     rows = []
     for number, pair in enumerate(found):
-        made: dict[str, tuple[list[str], list[str]]] = {}
+        made: dict[str, _Set] = {}
         for step, (name, change) in enumerate(ways.items()):
             if progress is not None:
                 progress(number * len(ways) + step, len(found) * len(ways))
@@ -173,7 +192,7 @@ def evaluate_translation(
                 changed = tasks.but(**change) if change else tasks
             except SettingsError:
                 continue  # there is no other pair to take a false description from
-            made[name] = _translated(text, changed, pair, beam, sentences)
+            made[name] = _translated(text, changed, pair, beam, sentences, list(made.values()))
         rows.append(_scored(pair, made))
     protocol = f"{corpus.name}: {corpus.protocol}; {tasks.protocol}; beam {beam}" + (
         f"; the first {sentences} sentences" if sentences else ""
@@ -267,12 +286,24 @@ def _spec(settings: TextSettings) -> TranslationSpec:
 
 
 def _translated(
-    text: TextRun, tasks: TranslationTasks, pair: Pair, beam: int, sentences: int
-) -> tuple[list[str], list[str]]:
-    """Translations and references, in the order of the set."""
-    parts = tasks.covering(pair, limit=sentences)
+    text: TextRun, tasks: TranslationTasks, pair: Pair, beam: int, sentences: int, known: list[_Set]
+) -> _Set:
+    """Translations and references, in the order of the set.
+
+    Args:
+        text: the run.
+        tasks: with what is told.
+        pair: of languages.
+        beam: hypotheses kept.
+        sentences: only the first so many; 0 for all.
+        known: what was translated before; taken where the description makes no difference to the network.
+    """
+    parts = tasks.covering(pair, size=max(64, _ROWS // beam), limit=sentences)
     with torch.no_grad(), fused_kernels():
         state = text.learner.adapt(parts[0].support, description=parts[0].description)
+    for other in known:
+        if _same(state, other.state):
+            return other
     found: list[tuple[int, str, str]] = []
     for task in parts:
         inputs = task.query.inputs
@@ -282,14 +313,20 @@ def _translated(
         references = tasks.sentences(task.info)[1]
         found += zip(task.info["query"], texts, references, strict=True)
     found.sort()
-    return [translation for _, translation, _ in found], [reference for _, _, reference in found]
+    return _Set(state, [translation for _, translation, _ in found], [reference for _, _, reference in found])
 
 
-def _scored(pair: Pair, made: Mapping[str, tuple[list[str], list[str]]]) -> PairScores:
+def _same(one: State, other: State) -> bool:
+    return all(x is y or torch.equal(x, y) for x, y in zip(tree_leaves(one), tree_leaves(other), strict=True))
+
+
+def _scored(pair: Pair, made: Mapping[str, _Set]) -> PairScores:
     tokenizer = bleu_tokenizer(pair[1])
-    scores = {name: score_translations(*both, tokenizer=tokenizer) for name, both in made.items()}
+    scores = {
+        name: score_translations(one.translations, one.references, tokenizer=tokenizer) for name, one in made.items()
+    }
     falsified = {name: score.bleu for name, score in scores.items() if name}
-    return PairScores(pair, scores[""], falsified, *(tuple(side) for side in made[""]))
+    return PairScores(pair, scores[""], falsified, tuple(made[""].translations), tuple(made[""].references))
 
 
 def _saved(text: TextRun, report: TranslationReport, name: str) -> TranslationReport:
