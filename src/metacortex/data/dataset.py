@@ -26,6 +26,7 @@ class Dataset:
         splits: a `ClassView` for each split there is (``"train"``, ``"val"``, ``"test"``).
         within_group: whether all classes of a task come from one group.
         provenance: source, licence, counts …; all strings.
+        given: whether the tasks are given and not drawn: one for each group, see `metacortex.tasks.grouped`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Dataset:
     splits: Mapping[str, ClassView]
     within_group: bool = False
     provenance: Mapping[str, str] = field(default_factory=dict)
+    given: bool = False
 
     def split(self, name: str) -> ClassView:
         """The view of a split.

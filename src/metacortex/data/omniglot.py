@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -26,15 +27,16 @@ from metacortex.data.store import FORMAT, ClassInfo, ClassStore, build_store, op
 from metacortex.data.view import ClassView
 from metacortex.errors import DataError
 
-__all__ = ["add_omniglot", "find_omniglot", "load_omniglot"]
+__all__ = ["PROVENANCE", "add_omniglot", "find_omniglot", "ink_of", "load_omniglot"]
 
 _PARTS = ("background", "evaluation")
 _SIDE = 105
-_PROVENANCE = {
+PROVENANCE = {
     "source": "https://github.com/brendenlake/omniglot (images_background.zip, images_evaluation.zip)",
     "licence": "MIT, copyright 2015 Brenden Lake",
     "reference": "Lake, Salakhutdinov and Tenenbaum (2015), Science 350(6266), 1332-1338",
 }
+"""Where the drawings come from."""
 
 
 def load_omniglot(
@@ -48,8 +50,8 @@ def load_omniglot(
 
     Args:
         size: pixels on a side (105 in the source), resized with antialiasing.
-        protocol: ``"vinyals"``, ``"random1200"``, ``"within"``, ``"small1"`` or ``"small2"``; see
-            `metacortex.data.omniglot_lists.protocol_splits`. The last three draw tasks within an alphabet.
+        protocol: ``"vinyals"``, ``"random1200"``, ``"within"``, ``"background"``, ``"small1"`` or ``"small2"``;
+            see `metacortex.data.omniglot_lists.protocol_splits`. The last four draw tasks within an alphabet.
         rotations: splits whose characters also come rotated by 90, 180 and 270 degrees as classes of their
             own: ``"train"``, ``"val"``, ``"test"``, several with commas, ``"all"`` or ``"none"``.
         progress: called with (characters done, characters in all) when the store has to be built.
@@ -74,9 +76,7 @@ def load_omniglot(
     counts = "/".join(str(len(members)) for members in names.values())
     shown = f"{' and '.join(turned)} rotated" if turned else "no rotations"
     text = f"{PROTOCOLS[protocol]} ({counts} characters), {shown}, {size}x{size}"
-    return Dataset(
-        "omniglot", text, store, splits, within, {**_PROVENANCE, "folder": str(folder), "protocol": protocol}
-    )
+    return Dataset("omniglot", text, store, splits, within, {**PROVENANCE, "folder": str(folder), "protocol": protocol})
 
 
 def find_omniglot() -> Path:
@@ -98,7 +98,7 @@ def find_omniglot() -> Path:
 
 
 def add_omniglot(source: Path, target: Path) -> None:
-    """Copy the two archives into a folder, after reading every image of them.
+    """Copy the two archives into a folder, after reading every image of them, and ``all_runs.zip`` if it is there.
 
     Args:
         source: a folder with the zip archives, or with the extracted folders ``images_background`` and
@@ -125,6 +125,8 @@ def add_omniglot(source: Path, target: Path) -> None:
             for _, drawings in _characters(checked, part, lists, _SIDE):
                 for _ in drawings:
                     pass
+    for extra in source.glob("all_runs.zip"):
+        shutil.copyfile(extra, target / extra.name)
 
 
 def _state(path: Path) -> str:
@@ -183,9 +185,22 @@ def _characters(
 
 def _drawings(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], size: int) -> Iterator[np.ndarray]:
     for info in infos:
-        name = f"{archive.filename}/{info.filename}"
-        paper = read_image(io.BytesIO(read_entry(archive, info)), None, "L", name=name)
-        if paper.shape != (1, _SIDE, _SIDE):
-            raise DataError(f"{name}: expected {_SIDE}x{_SIDE} pixels, got {paper.shape[2]}x{paper.shape[1]}")
-        ink = Image.fromarray(255 - paper[0]).resize((size, size), Image.Resampling.LANCZOS)
-        yield np.asarray(ink)[None]
+        yield ink_of(io.BytesIO(read_entry(archive, info)), size, f"{archive.filename}/{info.filename}")
+
+
+def ink_of(file: IO[bytes], size: int, name: str) -> np.ndarray:
+    """A drawing ``[1, size, size]`` uint8, ink 255 on 0, resized with antialiasing.
+
+    Args:
+        file: the picture, dark on white.
+        size: pixels on a side.
+        name: what to call it in errors.
+
+    Raises:
+        DataError: for what is no drawing of 105 by 105 pixels.
+    """
+    paper = read_image(file, None, "L", name=name)
+    if paper.shape != (1, _SIDE, _SIDE):
+        raise DataError(f"{name}: expected {_SIDE}x{_SIDE} pixels, got {paper.shape[2]}x{paper.shape[1]}")
+    ink = Image.fromarray(255 - paper[0]).resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(ink)[None]

@@ -25,6 +25,7 @@ PROTOCOLS = {
     "vinyals": "Vinyals split",
     "random1200": "random split",
     "within": "within alphabets, evaluation alphabets for test",
+    "background": "within alphabets, all 30 background alphabets for training, evaluation alphabets for test",
     "small1": "within alphabets, 5 training alphabets (small1), evaluation alphabets for test",
     "small2": "within alphabets, 5 training alphabets (small2), evaluation alphabets for test",
 }
@@ -68,7 +69,8 @@ def protocol_splits(protocol: str, lists: Lists) -> dict[str, list[str]]:
     1,200 for training (the last 100 of which for validation) and the rest for test. ``within``,
     ``small1`` and ``small2`` test on the evaluation alphabets and validate on the alphabets that
     Vinyals' split validates on (all of the background set), except those the small set trains on;
-    ``within`` trains on the other background alphabets, the small ones on their five.
+    ``within`` trains on the other background alphabets, the small ones on their five. ``background`` trains on
+    all 30 background alphabets and so leaves none to validate on.
 
     Raises:
         SettingsError: for an unknown protocol.
@@ -79,6 +81,8 @@ def protocol_splits(protocol: str, lists: Lists) -> dict[str, list[str]]:
         return {split: sorted(_listed(lists, table)) for split, table in lists.vinyals.items()}
     if protocol == "random1200":
         return _random_split(lists)
+    if protocol == "background":
+        return {"train": lists.characters("background"), "test": lists.characters("evaluation")}
     held = set(lists.vinyals["val"])
     trained = set(lists.small[protocol]) if protocol in lists.small else set(lists.background) - held
     background = lists.characters("background")

@@ -40,6 +40,7 @@ BUILT_IN = {
     "mini_imagenet": f"{_COLLECTIONS}.mini_imagenet:load_mini_imagenet",
     "mnist": f"{_COLLECTIONS}.mnist:load_mnist",
     "omniglot": "metacortex.data.omniglot:load_omniglot",
+    "omniglot_challenge": "metacortex.data.omniglot_challenge:load_omniglot_challenge",
     "plants_margin": f"{_COLLECTIONS}.tables:load_plants_margin",
     "plants_shape": f"{_COLLECTIONS}.tables:load_plants_shape",
     "plants_texture": f"{_COLLECTIONS}.tables:load_plants_texture",

@@ -133,7 +133,7 @@ def evaluate_run(
         way: classes per task.
         shot: support examples per class.
         queries: queries per class.
-        tasks: how many tasks.
+        tasks: how many tasks; of a source that gives its tasks (``omniglot_challenge``) at most all of them.
         split: whose classes.
         seed: of the tasks.
         norm: another norm policy.
@@ -158,6 +158,7 @@ def evaluate_run(
     _same_shape(loaded, domain)
     diagnosis = Diagnosis()
     drawn = domain.tasks(split, settings.data)
+    tasks = min(tasks, getattr(drawn, "count", tasks))  # some sources give a number of tasks and no more
     result = evaluate(loaded.learner, drawn, tasks, progress=progress, observe=diagnosis.observe)
     steps = getattr(loaded.learner, "eval_steps", None)
     result = replace(

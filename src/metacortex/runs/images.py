@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from metacortex.learners.entry import Kind
 from metacortex.settings import DataSettings, RunSettings
 from metacortex.tasks.batches import SupervisedBatches
 from metacortex.tasks.episodes import Episodes, EpisodeSpec
+from metacortex.tasks.grouped import GroupTasks
+from metacortex.tasks.redrawn import Redrawn
 from metacortex.tasks.warp import Warped
 
 if TYPE_CHECKING:
@@ -71,14 +74,20 @@ class ImageDomain:
         else:
             spec = training_spec(data, learner, self.dataset)
             tasks = self._episodes("train", spec, seed, data.min_examples)
-        return Warped(tasks, data.warp) if data.warp else tasks
+        tasks = Warped(tasks, data.warp) if data.warp else tasks
+        return Redrawn(tasks, data.redraw) if data.redraw else tasks
 
     def tasks(self, split: str, data: DataSettings) -> TaskSource:
-        """Fixed episodes of a split."""
+        """Fixed episodes of a split, or the tasks that the source gives, whatever the sizes asked for."""
+        if self.dataset.given:
+            return GroupTasks(self.dataset.split(split))
         return self._episodes(split, EpisodeSpec(data.way, data.shot, data.queries), data.seed, data.min_examples)
 
     def details(self, split: str, data: DataSettings) -> dict[str, Any]:
         """Source, split and sizes."""
+        if self.dataset.given:
+            spec = GroupTasks(self.dataset.split(split)).spec
+            data = replace(data, way=spec.way, shot=spec.shot, queries=spec.queries, seed=0)
         return {
             "data": self.name,
             "data_protocol": self.protocol,

@@ -18,7 +18,7 @@ from metacortex.task import Examples, Task, unstack_tasks
 from metacortex.tasks.function_source import uniforms
 from metacortex.tasks.random import fold, root_key
 
-__all__ = ["Warped"]
+__all__ = ["Bendable", "Warped", "affine_grid"]
 
 # Largest turn (radians), shear, logarithm of the stretch along x and y, and shift (the image spans -1 to 1).
 _OF_CLASS = np.array([0.20, 0.15, 0.12, 0.12, 0.0, 0.0])
@@ -28,16 +28,24 @@ _OF_IMAGE = np.array([0.10, 0.08, 0.06, 0.06, 0.1, 0.1])
 _CLASSES, _SUPPORT, _QUERY = range(3)
 
 
-class _Source(Protocol):
+class Bendable(Protocol):
+    """Tasks of images, drawn with a seed, whose images can be changed."""
+
     seed: int
     split: str
 
     @property
-    def protocol(self) -> str: ...
+    def protocol(self) -> str:
+        """What is drawn."""
+        ...
 
-    def batch(self, indices: Sequence[int]) -> Task: ...
+    def batch(self, indices: Sequence[int]) -> Task:
+        """Several tasks at once."""
+        ...
 
-    def fingerprint(self, count: int = 1000) -> str: ...
+    def fingerprint(self, count: int = 1000) -> str:
+        """Sum over the tasks ``0 .. count-1``."""
+        ...
 
 
 class Warped:
@@ -56,10 +64,11 @@ class Warped:
         SettingsError: for an amount below 0.
     """
 
-    def __init__(self, source: _Source, amount: float) -> None:
+    def __init__(self, source: Bendable, amount: float) -> None:
         if not 0 <= amount < math.inf:
             raise SettingsError(f"warp: expected a number, at least 0, got {amount}")
         self.source, self.amount = source, amount
+        self.seed, self.split = source.seed, source.split
         self._key = root_key(source.seed, f"warp/{source.split}")
 
     @property
@@ -101,15 +110,24 @@ def _spread(uniform: NDArray[np.float64], largest: NDArray[np.float64]) -> NDArr
 
 
 def _bend(images: Tensor, numbers: Tensor) -> Tensor:
-    """Images ``[N, C, H, W']`` by turn, shear, stretches and shifts ``[N, 6]``.
+    """Images ``[N, C, H, W']`` by the numbers of `affine_grid`."""
+    grid = affine_grid(numbers, images.shape[2], images.shape[3])
+    return F.grid_sample(images, grid.to(images.dtype), align_corners=False)
+
+
+def affine_grid(numbers: Tensor, rows: int, columns: int) -> Tensor:
+    """Where each pixel of a bent image looks, ``[N, H, W', 2]``; the image spans -1 to 1.
 
     Written out with elementwise operations: what an image becomes must not depend on its batch.
+
+    Args:
+        numbers: ``[N, 6]``: turn in radians, shear, logarithm of the stretch along x and y, shift along x and y.
+        rows: H.
+        columns: W'.
     """
     turn, shear, wide, high, right, down = (numbers[:, i, None, None] for i in range(6))  # each [N, 1, 1]
-    rows, columns = images.shape[2:]
     y = (torch.arange(rows, dtype=torch.float64)[:, None] + 0.5) * 2 / rows - 1
     x = (torch.arange(columns, dtype=torch.float64)[None, :] + 0.5) * 2 / columns - 1
     u = (turn.cos() * x + turn.sin() * y) * wide.exp()  # [N, H, W']
     v = (turn.cos() * y - turn.sin() * x) * high.exp()
-    grid = torch.stack([u + shear * v + right, v + down], dim=-1).to(images.dtype)
-    return F.grid_sample(images, grid, align_corners=False)
+    return torch.stack([u + shear * v + right, v + down], dim=-1)
