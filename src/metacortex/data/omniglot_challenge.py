@@ -37,7 +37,8 @@ def load_omniglot_challenge(*, size: int = 28, progress: Callable[[int, int], No
 
     In a run the drawings to learn are by one person and those to name by another; all characters are of one
     alphabet of the evaluation set. To be met by learners that were trained on the background set, ``--data omniglot``
-    with one of the protocols ``background``, ``small1`` and ``small2``. The field reports the error, 100 % minus the accuracy.
+    with one of the protocols ``background``, ``small1`` and ``small2``. The field reports the error, 100 % minus the
+    accuracy.
 
     Args:
         size: pixels on a side (105 in the source), resized as `metacortex.data.omniglot.load_omniglot` does.
