@@ -74,9 +74,7 @@ class DataSettings:
     train_shot: int = option(0, "support examples per class in training; 0: the learner's default", min=0)
     train_queries: int = option(0, "query examples per class in training; 0: the learner's default", min=0)
     size: int = option(0, "side of the images in pixels; 0: the source's own", min=0, max=1024)
-    rotations: str = option(
-        "", "splits whose classes turned by 90, 180, 270 degrees are classes too: names, all or none; empty: default"
-    )
+    rotations: str = option("", "splits whose classes also come turned by 90, 180, 270°: names, all or none")
     warp: float = option(0.0, "how much training images are warped and moved at random; 1: as hands differ", min=0)
     redraw: float = option(
         0.0,

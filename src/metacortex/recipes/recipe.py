@@ -12,42 +12,57 @@ from metacortex.errors import SettingsError, unknown_name
 from metacortex.fields import build, option
 from metacortex.settings import SECTIONS, RunSettings, from_mapping
 
-__all__ = ["Figure", "Recipe", "load_recipe", "recipe_names"]
+__all__ = ["SOURCES", "Figure", "Recipe", "load_recipe", "recipe_names"]
+
+SOURCES = {"P": "paper", "R": "a repository that quotes or repeats it", "N": "notes that quote it"}
+"""Where a published figure was read."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure to reach; accuracies in per cent, as papers print them.
+    """A figure to reach; accuracies in per cent, as papers print them. Without a published one it is reported alone.
 
     Attributes:
         way: classes per task; 0 for tasks without classes.
         shot: support examples per class.
         queries: query examples per class.
         metric: what is measured.
-        published: the published figure.
+        published: the published figure; 0 where there is none under this protocol.
         published_ci95: half width of its 95 % interval; 0 where none was published.
-        goal: what the recipe's budget is to reach.
+        source: where it was read, see `SOURCES`.
+        goal: what the recipe's budget is to reach; 0 where none was set.
         tasks: test tasks.
         inner_steps: inner steps at test; 0 for those of training.
         data: another data source than that of training; empty for the same.
+        checkpoint: ``"last"`` weights, say; empty for the best.
     """
 
     way: int = option(0, "classes per task", min=0)
     shot: int = option(1, "support examples per class", min=1)
     queries: int = option(15, "query examples per class", min=1)
     metric: str = option("accuracy", "what is measured")
-    published: float = option(0.0, "the published figure")
+    published: float = option(0.0, "the published figure", min=0)
     published_ci95: float = option(0.0, "half width of its interval", min=0)
-    goal: float = option(0.0, "what the budget is to reach")
+    source: str = option("", "where it was read", choices=("", *SOURCES))
+    goal: float = option(0.0, "what the budget is to reach", min=0)
     tasks: int = option(600, "test tasks", min=2)
     inner_steps: int = option(0, "inner steps at test", min=0)
     data: str = option("", "another data source")
+    checkpoint: str = option("", "which weights", choices=("", "best", "last"))
 
     @property
     def title(self) -> str:
         """What is measured, in short."""
         way = f"{self.way}-way " if self.way else ""
         return f"{way}{self.shot}-shot {self.metric}{f' on {self.data}' if self.data else ''}"
+
+    @property
+    def reported(self) -> str:
+        """The published figure with its interval and source, or that there is none."""
+        if not self.published:
+            return "no published row"
+        half = f" ± {self.published_ci95:g}" if self.published_ci95 else ""
+        return f"{self.published:g}{half} ({SOURCES[self.source]})"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from metacortex.errors import RunError
 from metacortex.evaluation.results import EvaluationResult
 from metacortex.evaluation.run import evaluate_run, load_run
-from metacortex.recipes.recipe import Figure, Recipe
+from metacortex.recipes.recipe import SOURCES, Figure, Recipe
 from metacortex.settings import to_mapping
 from metacortex.training.progress import Listener
 from metacortex.training.run import train
@@ -36,15 +36,22 @@ class Finding:
         return 100.0 if self.figure.metric == "accuracy" else 1.0
 
     @property
-    def reached(self) -> bool:
-        """Whether the published figure lies within the two 95 % intervals, or was exceeded."""
+    def reached(self) -> bool | None:
+        """Whether the published figure lies within the two 95 % intervals, or was exceeded; ``None``: there is none."""
+        if not self.figure.published:
+            return None
         gap = self._shortfall(self.figure.published)
         return gap <= self.factor * self.result.ci95 + self.figure.published_ci95
 
     @property
-    def reached_goal(self) -> bool:
-        """Whether the goal of the recipe's budget was reached by the mean."""
-        return self._shortfall(self.figure.goal) <= 0
+    def reached_goal(self) -> bool | None:
+        """Whether the goal of the recipe's budget was reached by the mean; ``None``: none was set."""
+        return self._shortfall(self.figure.goal) <= 0 if self.figure.goal else None
+
+    @property
+    def missed(self) -> bool:
+        """Whether the goal was missed, or, where none was set, the published figure."""
+        return (self.reached if self.reached_goal is None else self.reached_goal) is False
 
     def _shortfall(self, target: float) -> float:
         gap = target - self.factor * self.result.mean
@@ -57,9 +64,10 @@ class Finding:
             "metric": self.figure.metric,
             "measured": self.factor * self.result.mean,
             "ci95": self.factor * self.result.ci95,
-            "published": self.figure.published,
-            "published_ci95": self.figure.published_ci95,
-            "goal": self.figure.goal,
+            "published": self.figure.published or None,
+            "published_ci95": self.figure.published_ci95 or None,
+            "source": SOURCES.get(self.figure.source),
+            "goal": self.figure.goal or None,
             "reached_published": self.reached,
             "reached_goal": self.reached_goal,
             "protocol": self.result.protocol,
@@ -111,6 +119,7 @@ def _measure(figure: Figure, folder: Path, evaluating: Callable[[int, int], None
         queries=figure.queries,
         tasks=figure.tasks,
         inner_steps=figure.inner_steps or None,
+        checkpoint=figure.checkpoint or None,
         progress=evaluating,
     )
     if result.metric != figure.metric:

@@ -96,7 +96,8 @@ def redraw(images: Tensor, numbers: Tensor, amount: float) -> Tensor:
             each wave along x and y.
         amount: by which hand, waves and pen are multiplied.
     """
-    pen, hand = amount * numbers[:, 0], amount * numbers[:, 1:7] * torch.from_numpy(_HAND)
+    numbers = numbers.to(images.device)
+    pen, hand = amount * numbers[:, 0], amount * numbers[:, 1:7] * torch.from_numpy(_HAND).to(images.device)
     numbers = numbers.to(images.dtype)
     grid = affine_grid(hand, images.shape[2], images.shape[3]).to(images.dtype)  # [N, H, W', 2]
     waves = numbers[:, 7:].reshape(len(images), _WAVES, 3, 2)[:, :, :, None, None, :]  # [N, waves, 3, 1, 1, 2]

@@ -126,8 +126,9 @@ def affine_grid(numbers: Tensor, rows: int, columns: int) -> Tensor:
         columns: W'.
     """
     turn, shear, wide, high, right, down = (numbers[:, i, None, None] for i in range(6))  # each [N, 1, 1]
-    y = (torch.arange(rows, dtype=torch.float64)[:, None] + 0.5) * 2 / rows - 1
-    x = (torch.arange(columns, dtype=torch.float64)[None, :] + 0.5) * 2 / columns - 1
+    here = {"dtype": numbers.dtype, "device": numbers.device}
+    y = (torch.arange(rows, **here)[:, None] + 0.5) * 2 / rows - 1
+    x = (torch.arange(columns, **here)[None, :] + 0.5) * 2 / columns - 1
     u = (turn.cos() * x + turn.sin() * y) * wide.exp()  # [N, H, W']
     v = (turn.cos() * y - turn.sin() * x) * high.exp()
     return torch.stack([u + shear * v + right, v + down], dim=-1)
