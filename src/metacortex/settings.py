@@ -76,9 +76,7 @@ class DataSettings:
     size: int = option(0, "side of the images in pixels; 0: the source's own", min=0, max=1024)
     rotations: str = option("", "splits whose classes also come turned by 90, 180, 270°: names, all or none")
     warp: float = option(0.0, "how much training images are warped and moved at random; 1: as hands differ", min=0)
-    redraw: float = option(
-        0.0, "how much each training image is redrawn, by a hand and pen of its own; 1: fully", min=0
-    )
+    redraw: float = option(0.0, "how much each training image is redrawn by another hand and pen; 1: much", min=0)
     min_examples: int = option(0, "leave out classes with fewer examples than this", min=0)
     seed: int = option(0, "seed of the tasks", min=0)
 
