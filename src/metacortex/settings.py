@@ -110,7 +110,7 @@ class TextSettings:
     shot: int = option(8, "support pairs of a task; in training any number up to it", min=0)
     queries: int = option(64, "sentences of a task that are translated", min=1)
     max_length: int = option(60, "longest sentence in subwords", min=1)
-    topics: int = option(0, "topics that tasks keep to, found by clustering the training lines; 0: none", min=0)
+    topics: int = option(0, "topics that tasks keep to: kinds of phrases, or so many clusters; 0: none", min=0)
     held_out_topics: int = option(0, "topics, the last ones, that no training task shows", min=0)
     features: str = option("", "array of image features, one row per image name")
     seed: int = option(0, "seed of the tasks", min=0)

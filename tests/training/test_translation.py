@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from metacortex.errors import SettingsError
 from metacortex.evaluation.run import evaluate_run, load_run
 from metacortex.runs.log import read_log
+from metacortex.runs.translation import TranslationDomain, load_text
 from metacortex.settings import RunSettings, TextSettings, from_mapping, from_toml, merge, to_toml
 from metacortex.training.run import train
 
@@ -80,3 +83,23 @@ def test_an_interrupted_run_continues_to_the_same_weights(run: Path, folder: Pat
     whole = train(settings(folder), run, resume=True, progress=False)
     for name, value in whole.learner.state_dict().items():
         assert second.learner.state_dict()[name].equal(value)
+
+
+def test_a_run_keeps_to_the_languages_that_it_is_told(folder: Path) -> None:
+    domain = TranslationDomain(TextSettings(name=str(folder), vocabulary=300, languages="de, en"))
+    assert list(domain.corpus.languages) == ["de", "en"]
+    with pytest.raises(SettingsError, match="unknown language"):
+        TranslationDomain(TextSettings(name=str(folder), languages="de,fr"))
+
+
+def test_topics_are_the_kinds_that_a_corpus_knows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = TextSettings(name=str(folder), vocabulary=300, topics=2)
+    plain = load_text(asked)
+    kinds = {name: ("few", "many", "none") * (len(part) // 3) for name, part in plain.splits.items()}
+    splits = {name: replace(part, groups=kinds[name]) for name, part in plain.splits.items()}
+    monkeypatch.setattr("metacortex.runs.translation.load_text", lambda _: replace(plain, splits=splits))
+    topics = TranslationDomain(asked).topics
+    assert topics is not None
+    assert topics.names == ("few", "many", "none")
+    assert topics.rows("test", 1).tolist() == [1, 4, 7, 10]
+    assert TranslationDomain(replace(asked, topics=0)).topics is None

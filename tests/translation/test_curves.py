@@ -26,9 +26,11 @@ def curves(run: Path) -> FewShotCurves:
 def test_a_curve_per_run_and_one_from_scratch(curves: FewShotCurves) -> None:
     assert [(c.label, [p.shot for p in c.points]) for c in curves.curves] == [
         ("meta_lstm", [0, 3]),
+        ("meta_lstm, then fine-tuned", [0, 3]),
         ("from scratch", [0, 3]),
     ]
-    first, scratch = curves.curves
+    first, tuned, scratch = curves.curves
+    assert tuned.points[0].translations == first.points[0].translations  # nothing to be fine-tuned on
     assert all(p.difference is None for p in first.points)
     assert all(set(p.cells) == {"en-de"} and p.cells["en-de"].sentences == 4 for c in curves.curves for p in c.points)
     for point, base in zip(scratch.points, first.points, strict=True):
@@ -41,7 +43,7 @@ def test_a_curve_per_run_and_one_from_scratch(curves: FewShotCurves) -> None:
 def test_curves_are_written_and_drawn(curves: FewShotCurves, tmp_path: Path) -> None:
     files = write_curves(curves, tmp_path / "out")
     said = json.loads(files[0].read_text())
-    assert [row["label"] for row in said["curves"]] == ["meta_lstm", "from scratch"]
+    assert [row["label"] for row in said["curves"]] == ["meta_lstm", "meta_lstm, then fine-tuned", "from scratch"]
     assert said["curves"][1]["points"][0]["difference_ci95"] is not None
     with Image.open(files[1]) as picture:
         assert min(picture.size) > 200

@@ -71,8 +71,12 @@ class TranslationDomain:
 
     @cached_property
     def topics(self) -> Topics | None:
-        """The topics that tasks keep to, where the settings ask for them."""
-        return Topics.find(self.corpus, self.settings.topics) if self.settings.topics else None
+        """The topics that tasks keep to, where the settings ask for them: the corpus's own kinds, if it has some."""
+        if not self.settings.topics:
+            return None
+        if all(part.groups for part in self.corpus.splits.values()):
+            return Topics.of_groups(self.corpus)
+        return Topics.find(self.corpus, self.settings.topics)
 
     @property
     def splits(self) -> Mapping[str, int]:

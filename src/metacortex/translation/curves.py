@@ -1,8 +1,8 @@
 """How much example pairs help: scores of trained runs against the number of pairs that each was shown.
 
 All runs are shown the same pairs and translate the same sentences. A learner does with the pairs what it does: MetaLSTM
-reads them and writes weights, Meta-MT updates its weights; one that does nothing with them is fine-tuned. *From
-scratch* is the network of the first run with fresh weights, trained on the pairs alone.
+reads them and writes weights, Meta-MT updates its weights; what they make is also fine-tuned, as is a learner that does
+nothing with pairs. *From scratch* is the network of the first run with fresh weights, trained on the pairs alone.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ def few_shot_curves(
     beam: int = 1,
     tune_steps: int = TUNE_STEPS,
     tune_lr: float = 1e-3,
+    tuned: bool = True,
     scratch: bool = True,
     progress: Progress | None = None,
 ) -> FewShotCurves:
@@ -151,8 +152,10 @@ def few_shot_curves(
         sentences: of each pair (and topic) that are translated, the first ones; 0 for all.
         most: pairs at most, evenly chosen; 0 for all.
         beam: hypotheses kept; 1 is greedy.
-        tune_steps: updates of learners that do nothing with examples themselves.
+        tune_steps: updates of all weights on the examples, of learners that do nothing with examples themselves.
         tune_lr: their learning rate.
+        tuned: with another curve for each run that reads examples or learns from them in its own way, of what it
+            makes of them and the updates after that.
         scratch: with a curve of the first run's network trained on the examples alone.
         progress: called with (translated sets, sets).
 
@@ -168,17 +171,14 @@ def few_shot_curves(
     shots = sorted(set(shots))
     texts = [TextRun(run) for run in runs]
     cells = _cells(texts[0], pairs or "held_out", split, topics, max(shots), sentences, most)
-    entrants = [(_label(texts, number), text) for number, text in enumerate(texts)]
-    if scratch:
-        entrants.append(("from scratch", _untrained(texts[0])))
+    entrants = _entrants(texts, tune_steps, tuned=tuned, scratch=scratch)
     total, done = len(entrants) * len(shots), 0
     curves: list[Curve] = []
-    for label, text in entrants:
+    for label, text, steps in entrants:
         points = []
         for shot in shots:
             if progress is not None:
                 progress(done, total)
-            steps = None if text.learns_from_examples else tune_steps
             made = {cell.name: _translated(text, cell, shot, description, beam, steps, tune_lr) for cell in cells}
             base = curves[0].points[len(points)] if curves else None
             points.append(_point(shot, cells, made, base))
@@ -187,8 +187,8 @@ def few_shot_curves(
     names = ", ".join(cell.name for cell in cells)
     protocol = (
         f"{texts[0].domain.name}: {texts[0].domain.protocol}; {names}; split {split}, "
-        f"{sum(len(cell.sources) for cell in cells)} sentences; described by {description}; beam {beam}; learners "
-        f"that do nothing with examples: {tune_steps} updates, rate {tune_lr:g}"
+        f"{sum(len(cell.sources) for cell in cells)} sentences; described by {description}; beam {beam}; fine-tuned: "
+        f"{tune_steps} updates, rate {tune_lr:g}"
     )
     return FewShotCurves(tuple(curves), protocol)
 
@@ -285,12 +285,21 @@ def _point(shot: int, cells: Sequence[Cell], made: dict[str, tuple[str, ...]], b
     return CurvePoint(shot, mean("bleu"), mean("chrf"), mean("exact"), scores, difference, made)
 
 
-def _label(texts: Sequence[TextRun], number: int) -> str:
-    """Name of the learner; with that of the run where several have the same one."""
-    text = texts[number]
-    same = sum(other.learner.name == text.learner.name for other in texts)
-    tuned = "" if text.learns_from_examples else ", fine-tuned"
-    return text.learner.name + (f" ({text.loaded.folder.path.name})" if same > 1 else "") + tuned
+def _entrants(
+    texts: Sequence[TextRun], steps: int, *, tuned: bool, scratch: bool
+) -> list[tuple[str, TextRun, int | None]]:
+    """Label, run and updates on the examples of each curve."""
+    found: list[tuple[str, TextRun, int | None]] = []
+    for text in texts:
+        same = sum(other.learner.name == text.learner.name for other in texts)
+        label = text.learner.name + (f" ({text.loaded.folder.path.name})" if same > 1 else "")
+        if not text.learns_from_examples:
+            found.append((f"{label}, fine-tuned", text, steps))
+            continue
+        found.append((label, text, None))
+        if tuned:
+            found.append((f"{label}, then fine-tuned", text, steps))
+    return [*found, ("from scratch", _untrained(texts[0]), steps)] if scratch else found
 
 
 def _untrained(text: TextRun) -> TextRun:

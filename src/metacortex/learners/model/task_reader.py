@@ -2,7 +2,7 @@
 
     description  c_d = from an LSTM over its words: the last state, or what attention or a position picks
     pairs        c_s = mean over all target tokens of tanh(W [t_j; Σ_i a_ji s_i])
-    code         c = tanh(W_c [n(c_d); n(c_s); is there a description?; log(1 + k)])
+    code         c = tanh(W_c [n(c_d); n(c_s); is there a description?; k/(1 + k)])
 
 n(x) takes away the mean of x's numbers and divides by their deviation: states of LSTMs are small at first, and
 codes made of them hardly differ from task to task. s_i and t_j are states of LSTMs over the two sentences of a
@@ -122,7 +122,7 @@ class TaskReader(nn.Module):
         }
 
     def _paired(self, support: Examples) -> tuple[Tensor, Tensor]:
-        """Mean over the target tokens of all pairs, ``[size]``, and log(1 + k), ``[1]``."""
+        """Mean over the target tokens of all pairs, ``[size]``, and k / (1 + k), ``[1]``."""
         source, length = support.inputs["source"], support.inputs["source_length"]
         s, _ = self.source(self.embedding(source), length)  # [k, L, size]
         t, _ = self.target(self.embedding(support.targets))  # [k, L', size]
@@ -133,7 +133,8 @@ class TaskReader(nn.Module):
         rows = torch.ones_like(length, dtype=torch.bool) if support.mask is None else support.mask
         weights = ((support.targets != 0) & rows[:, None]).to(t.dtype)[..., None]
         mean = (each * weights).sum((0, 1)) / weights.sum().clamp_min(1)
-        return mean, rows.sum()[None].to(t.dtype).log1p()
+        k = rows.sum()[None].to(t.dtype)
+        return mean, k / (1 + k)  # bounded, as tests show more pairs than training did
 
 
 def _normalised(x: Tensor) -> Tensor:
