@@ -127,6 +127,17 @@ def test_tables_and_pictures(done: Comparison) -> None:
     assert json.loads((done.path / "comparison.json").read_text())["yardstick"] == "fine_tuning"
 
 
+def test_functions_are_drawn(tmp_path: Path) -> None:
+    options = {"backbone.hidden": "4", "training.validation_tasks": 2, "training.tasks": 2}
+    found = plan("maml", "cnp", data="sinusoid", options=options, own={}, steps=1)
+    pictures = draw_comparison(run_comparison(found, tmp_path / "compared"))
+    assert [path.name for path in pictures] == ["curves.png", "curves.svg", "functions.png", "functions.svg"]
+    text = pictures[-1].read_text()
+    assert text.count("before adapting") == 1
+    # one shaded region for each task of the learner that predicts deviations
+    assert text.count('id="FillBetweenPolyCollection') == 3
+
+
 def test_bad_plans() -> None:
     with pytest.raises(SettingsError, match="protonet"):
         plan("protonett")

@@ -47,6 +47,9 @@ def comparison_page(comparison: Comparison) -> Page:
     pictures = (
         [Picture(curves.read_bytes(), "Score against the number of examples.", chart=True)] if curves.is_file() else []
     )
+    functions = comparison.path / "functions.png"
+    if functions.is_file():
+        pictures.append(Picture(functions.read_bytes(), "Three test functions, before and after adapting.", chart=True))
     refused = [[e.learner, str(cell), why] for e in comparison.entrants for cell, why in e.refused.items()]
     sections = [
         Section(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metacortex.learners.base import Learner
     from metacortex.tasks.source import TaskSource
 
-__all__ = ["draw_functions", "draw_reliability", "show_tasks"]
+__all__ = ["draw_functions", "draw_reliability", "plot_function", "show_tasks"]
 
 
 def _png(figure: Figure) -> bytes:
@@ -105,26 +105,46 @@ def _png_of(image: Tensor) -> bytes:
 
 
 def draw_functions(learner: Learner, tasks: Any, numbers: Sequence[int]) -> bytes:
-    """Truth, support points and the adapted function of some regression tasks.
+    """Some regression tasks: the truth, support points, and the learner's function before and after adapting.
 
     Args:
         learner: in evaluation mode.
         tasks: a family of functions, see `metacortex.tasks.function_source.FunctionTasks`.
         numbers: which tasks.
     """
-    import torch
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.6 * len(numbers), 3.0), layout="constrained")
-    x = torch.linspace(-5, 5, 200)[:, None]
     panels = figure.subplots(1, len(numbers), squeeze=False)[0]
     for axes, number in zip(panels, numbers, strict=True):
-        task = tasks.task(number)
-        predictor = learner.bind(learner.adapt(task.support))
-        axes.plot(x[:, 0], tasks.curve(number, x)[:, 0], color="#888888", label="truth")
-        axes.plot(x[:, 0], predictor(x)[:, 0], color="#3b6fb6", label="after adapting")
-        axes.plot(task.support.inputs[:, 0], task.support.targets[:, 0], "o", color="black", label="support")
-        axes.set_title(f"task {number}", fontsize=9)
-        axes.grid(alpha=0.3)
+        plot_function(axes, learner, tasks, number)
     panels[-1].legend(fontsize=7)
     return _png(figure)
+
+
+def plot_function(axes: Any, learner: Learner, tasks: Any, number: int) -> None:
+    """One task into a matplotlib panel; two predicted deviations are shaded around the adapted function.
+
+    Args:
+        axes: the panel.
+        learner: in evaluation mode.
+        tasks: a family of functions.
+        number: which task.
+    """
+    import torch
+
+    from metacortex.explain.values import learned_curve
+
+    task, grid = tasks.task(number), torch.linspace(-5, 5, 200)
+    found = learned_curve(learner, task.support, grid)
+    adapted = found.adapted[:, 0]
+    if found.prior is not None:
+        axes.plot(grid, found.prior[:, 0], color="#c0504d", linestyle="--", linewidth=1, label="before adapting")
+    axes.plot(grid, tasks.curve(number, grid[:, None])[:, 0], color="#888888", label="truth")
+    if found.deviation is not None:
+        around = 2 * found.deviation[:, 0]
+        axes.fill_between(grid, adapted - around, adapted + around, color="#3b6fb6", alpha=0.2, linewidth=0)
+    axes.plot(grid, adapted, color="#3b6fb6", label="after adapting")
+    axes.plot(task.support.inputs[:, 0], task.support.targets[:, 0], "o", color="black", markersize=4, label="support")
+    axes.set_title(f"task {number}", fontsize=9)
+    axes.grid(alpha=0.3)

@@ -147,7 +147,7 @@ def _examples(folder: RunFolder, info: dict[str, Any]) -> list[Section]:
 def _drawn(loaded: LoadedRun, domain: Any) -> list[Section]:
     tasks = domain.tasks("test", loaded.settings.data)
     if domain.kind == "regression":
-        picture = Picture(draw_functions(loaded.learner, tasks, (0, 1, 2)), "Three test functions, fitted.", chart=True)
+        picture = Picture(draw_functions(loaded.learner, tasks, (0, 1, 2)), _FUNCTIONS, chart=True)
         return [Section("Test tasks", pictures=[picture])]
     if domain.kind == "classification" and len(domain.input_shape) == 3:
         try:
@@ -157,6 +157,10 @@ def _drawn(loaded: LoadedRun, domain: Any) -> list[Section]:
     return []
 
 
+_FUNCTIONS = (
+    "Three test functions: what the learner says before it has seen an example, after adapting to the support points "
+    "(shaded: two of the deviations that it predicts, where it predicts any), and the truth."
+)
 _TASKS = (
     "Three tasks of classes that were not trained on: an example of each class as the learner was shown it, then its "
     "answers to some queries, half of them mistakes where there are as many."
