@@ -27,6 +27,8 @@ class Dataset:
         within_group: whether all classes of a task come from one group.
         provenance: source, licence, counts …; all strings.
         given: whether the tasks are given and not drawn: one for each group, see `metacortex.tasks.grouped`.
+        apart: key of the classes' meta-data that says the source of each example, where support and query of a
+            task are to share none, see `metacortex.tasks.apart`; empty where that does not matter.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Dataset:
     within_group: bool = False
     provenance: Mapping[str, str] = field(default_factory=dict)
     given: bool = False
+    apart: str = ""
 
     def split(self, name: str) -> ClassView:
         """The view of a split.

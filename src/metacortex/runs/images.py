@@ -106,6 +106,7 @@ class ImageDomain:
             split=split,
             within_group=self.dataset.within_group,
             min_examples=min_examples or None,
+            apart=self.dataset.apart,
         )
 
 

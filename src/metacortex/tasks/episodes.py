@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metacortex.errors import DataError
 from metacortex.task import Examples, Task, unstack_tasks
+from metacortex.tasks.apart import Sources
 from metacortex.tasks.pools import ClassPools, EpisodeSpec
 from metacortex.tasks.random import bits, choose, fold, integers, root_key
 from metacortex.tasks.reading import ExampleReader
@@ -60,6 +61,8 @@ class Episodes:
         within_group: draw all classes of a task from one group.
         dtype: of the inputs, see `ExampleReader`.
         min_examples: leave out classes with fewer examples than this.
+        apart: key of the classes' meta-data that says the source of each example; support and query of a class then
+            share no source, see `metacortex.tasks.apart.Sources`. Empty: examples are drawn whatever their source.
 
     Raises:
         DataError: if the view is empty, a class too small, or there are fewer classes (or
@@ -77,6 +80,7 @@ class Episodes:
         within_group: bool = False,
         dtype: torch.dtype = torch.float32,
         min_examples: int | None = None,
+        apart: str = "",
     ) -> None:
         self.view = view
         self.spec = spec
@@ -89,11 +93,13 @@ class Episodes:
         self._pools = ClassPools.of(view, spec, split=split, within_group=within_group, min_examples=min_examples)
         self._reader = ExampleReader(view, dtype)
         self._key = root_key(self.seed, split)
+        self._sources = Sources(view, apart) if apart else None
 
     @property
     def protocol(self) -> str:
         """What is drawn, e.g. ``"5-way 1-shot 15 queries, split test"``."""
-        return f"{self.spec}, split {self.split}" + (", classes of one group" if self.within_group else "")
+        text = f"{self.spec}, split {self.split}" + (", classes of one group" if self.within_group else "")
+        return text + ("" if self._sources is None else f", queries of other {self._sources.key}")
 
     def task(self, index: int) -> Task:
         """Draw one task.
@@ -166,8 +172,20 @@ class Episodes:
         drawn = choose(fold(keys, _CLASSES), pools.sizes[pool], len(slots))  # [T, W]
         classes = pools.classes[pools.starts[pool][:, None] + drawn]  # [T, W]
         member_keys = fold(fold(keys, _MEMBERS)[:, None], slots)  # [T, W]
+        if self._sources is not None:
+            return _Plan(way, shot, queries, classes, self._apart(self._sources, member_keys, classes, shot, queries))
         members = choose(member_keys.ravel(), self._counts[classes].ravel(), int((shot + queries).max()))
         return _Plan(way, shot, queries, classes, members.reshape(*classes.shape, -1))
+
+    def _apart(
+        self, sources: Sources, keys: NDArray[np.uint64], classes: Integers, shot: Integers, queries: Integers
+    ) -> Integers:
+        """``[T, W, M]``: members whose queries come from other sources than their shots."""
+        members = np.zeros((*classes.shape, int((shot + queries).max())), np.int64)
+        for t, slot in np.ndindex(*classes.shape):
+            drawn = sources.draw(keys[t, slot], int(classes[t, slot]), int(shot[t]), int(queries[t]))
+            members[t, slot, : len(drawn)] = drawn
+        return members
 
     def _examples(self, plan: _Plan, begin: Integers, length: Integers, classes: Tensor) -> Examples:
         """The rows ``begin .. begin+length`` of each class of each task, packed to the left of ``[T, N]``."""

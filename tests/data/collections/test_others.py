@@ -20,6 +20,8 @@ from metacortex.data.collections.pictures import zip_classes
 from metacortex.data.registry import add, load_dataset, overview
 from metacortex.data.sources import BUILT_IN, find_loader
 from metacortex.errors import DataError, MissingExtraError, SettingsError
+from metacortex.runs.domain import open_domain
+from metacortex.settings import DataSettings
 
 DATA = Path(os.environ.get("METACORTEX_DATA", ""))
 REAL = pytest.mark.skipif(Path() == DATA, reason="METACORTEX_DATA does not name the shared data")
@@ -86,16 +88,25 @@ def test_traffic_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signs = load_classes("gtsrb")["test"]
     assert len(signs) == 43
     shrink(monkeypatch, gtsrb, "GTSRB", expects={"test": signs[:2]})
-    data = pictures({"": ["00", "01"]}, each=2)[""]
+    data = pictures({"": ["00", "01"]}, each=6)[""]
+    frames = [f"0000{i // 3}_{i % 3:02}.png" for i in range(6)]
     with zipfile.ZipFile(tmp_path / "gtsrb_48.zip", "w") as archive:
         for name, images in data.items():
-            for i, image in enumerate(images):
-                archive.writestr(f"{name}/00000_{i:02}.png", png(image))
+            for frame, image in zip(frames, images, strict=True):
+                archive.writestr(f"{name}/{frame}", png(image))
     add("gtsrb", tmp_path)
     loaded = load_dataset("gtsrb", size=12)
     assert loaded.splits["test"].names == ["00.Speed limit (20km/h)", "01.Speed limit (30km/h)"]
+    tasks = open_domain(DataSettings("gtsrb", size=12)).tasks("test", DataSettings(way=2, shot=2, queries=3))
+    assert tasks.protocol.endswith("queries of other tracks")
+    for number in range(5):
+        for members in tasks.task(number).info["members"]:
+            assert {m // 3 for m in members[:2]}.isdisjoint({m // 3 for m in members[2:]})
     official = tmp_path / "official" / "GTSRB"
     write_folders(official / "Final_Training", {"Images": {f"000{name}": images for name, images in data.items()}})
+    for place in (official / "Final_Training" / "Images").iterdir():
+        for frame, path in zip(frames, sorted(place.iterdir()), strict=True):
+            path.rename(place / frame)
     add("gtsrb", official, replace=True)
     assert load_dataset("gtsrb", size=12).store.fingerprint == loaded.store.fingerprint
     (official / "Final_Training" / "Images" / "00001").rename(official / "Final_Training" / "Images" / "00077")

@@ -19,12 +19,23 @@ from metacortex.data.images import read_image
 from metacortex.data.store import ClassInfo
 from metacortex.errors import DataError
 
-__all__ = ["Shape", "decode", "fit", "read_folders", "read_listed", "read_zips", "split_folders", "zip_classes"]
+__all__ = [
+    "PICTURES",
+    "Shape",
+    "decode",
+    "fit",
+    "read_folders",
+    "read_listed",
+    "read_zips",
+    "split_folders",
+    "zip_classes",
+]
 
 Shape = tuple[int, ...]
 """``(channels, height, width)`` of what is wanted; channels 1 (grey) or 3 (RGB)."""
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
+"""Endings of files that are pictures."""
 
 
 def read_zips(folder: Path, shape: Shape, stack: ExitStack) -> list[ClassImages]:
@@ -45,7 +56,7 @@ def zip_classes(archive: zipfile.ZipFile, shape: Shape) -> list[tuple[str, int, 
     classes: dict[PurePosixPath, list[zipfile.ZipInfo]] = {}
     for info in safe_entries(archive):
         path = PurePosixPath(info.filename)
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.parts[0] != "__MACOSX":
+        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.parts[0] != "__MACOSX":
             classes.setdefault(path.parent, []).append(info)
     names = sorted(p.name for p in classes)
     twice = {name for name in names if names.count(name) > 1}
@@ -70,9 +81,9 @@ def read_folders(classes: Iterable[tuple[str, Path]], shape: Shape) -> list[Clas
     """
     found: list[ClassImages] = []
     for split, place in classes:
-        files = sorted(p for p in place.iterdir() if p.suffix.lower() in _SUFFIXES and p.name[0] != ".")
+        files = sorted(p for p in place.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != ".")
         if not files:
-            raise DataError(f"{place} holds no picture ({', '.join(_SUFFIXES)})")
+            raise DataError(f"{place} holds no picture ({', '.join(PICTURES)})")
         found.append((ClassInfo(place.name, len(files), {"split": split} if split else {}), _files(files, shape)))
     return found
 
