@@ -65,8 +65,8 @@ class Sources:
                 return np.concatenate([support[:shot], query[:queries]])
         raise DataError(
             f"class '{self.view.names[number]}' has {len(order)} examples of {len(met)} {self.key}: they cannot be "
-            f"divided into {shot} shots and {queries} queries of other {self.key}; lower shot or queries, or drop such classes "
-            f"with min_examples={2 * (shot + queries)}"
+            f"divided into {shot} shots and {queries} queries of other {self.key}; lower shot or queries, or "
+            f"drop such classes with min_examples={2 * (shot + queries)}"
         )
 
 
