@@ -18,7 +18,7 @@ def test_everything_descends_from_one_base() -> None:
     ("name", "message"),
     [
         ("protonets", "unknown learner 'protonets': did you mean 'protonet'? (known: maml, protonet)"),
-        ("xyz", "unknown learner 'xyz': (known: maml, protonet)"),
+        ("xyz", "unknown learner 'xyz' (known: maml, protonet)"),
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(name: str, message: str) -> None:

@@ -76,5 +76,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return SettingsError(f"unknown {kind} '{name}': {hint}(known: {', '.join(names)})")
+    hint = f": did you mean '{near[0]}'?" if near else ""
+    return SettingsError(f"unknown {kind} '{name}'{hint} (known: {', '.join(names)})")

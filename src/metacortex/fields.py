@@ -1,20 +1,33 @@
 """Settings dataclasses as data: typed values from TOML or text, with errors that say what would do.
 
 A settings class is a frozen dataclass whose fields may carry, in their ``metadata``, the allowed
-range: ``min``, ``max`` (inclusive), ``above`` (exclusive minimum), ``choices`` and ``help``.
+range: ``min``, ``max`` (inclusive), ``above`` (exclusive minimum), ``choices`` and ``help``. What has no
+``help`` is described in the section ``Attributes`` of the docstring.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from metacortex.errors import SettingsError, unknown_name
 
-__all__ = ["build", "check_keys", "convert", "describe_type", "option", "parse_text", "to_toml_value"]
+__all__ = [
+    "Described",
+    "build",
+    "check_keys",
+    "convert",
+    "describe_fields",
+    "describe_type",
+    "option",
+    "parse_text",
+    "to_toml_value",
+]
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
@@ -33,7 +46,7 @@ def option(
 
     Args:
         default: the default value.
-        help: one line for ``--help`` and the documentation.
+        help: one line for `describe_fields`.
         min: smallest allowed number.
         max: largest allowed number.
         above: every allowed number is larger than this.
@@ -216,6 +229,59 @@ def describe_type(hint: Any) -> str:
     return str(hint)
 
 
+@dataclass(frozen=True)
+class Described:
+    """A field of a settings class in words.
+
+    Attributes:
+        name: the key.
+        default: its default as TOML holds it.
+        expected: the values that it may have.
+        meaning: one line; empty where nothing is written about it.
+    """
+
+    name: str
+    default: Any
+    expected: str
+    meaning: str
+
+
+def describe_fields(cls: type) -> list[Described]:
+    """Name, default, allowed values and meaning of every field of a settings class that has a default.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Section:
+        ...     way: int = option(5, "classes per task", min=1)
+        >>> describe_fields(Section)
+        [Described(name='way', default=5, expected='a whole number, at least 1', meaning='classes per task')]
+    """
+    hints, written = get_type_hints(cls), _attributes(cls)
+    defaults = cls()
+    return [
+        Described(
+            f.name,
+            to_toml_value(getattr(defaults, f.name)),
+            _expected(f, hints[f.name]),
+            f.metadata.get("help") or written.get(f.name, ""),
+        )
+        for f in fields(cls)
+        if f.init
+    ]
+
+
+def _attributes(cls: type) -> dict[str, str]:
+    """The lines of the sections ``Attributes`` in the docstrings of a class and those that it is made from."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        section = re.search(r"^Attributes:\n((?:    .*\n?|\n)+)", inspect.cleandoc(base.__doc__ or ""), re.MULTILINE)
+        for name, text in re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE):
+            line = " ".join(text.replace("``", "").split()).removesuffix(".")
+            # References lead nowhere outside of the documentation.
+            found[name] = re.sub(r",? see `[^`]*`", "", line).replace("`", "")
+    return found
+
+
 def to_toml_value(value: Any) -> Any:
     """A value as TOML holds it: tuples become lists."""
     return [to_toml_value(v) for v in value] if isinstance(value, tuple | list) else value
@@ -249,4 +315,6 @@ def _expected(f: Field[Any], hint: Any) -> str:
     for key, text in (("min", "at least"), ("above", "more than"), ("max", "at most")):
         if key in f.metadata:
             words.append(f"{text} {f.metadata[key]}")
+    if "choices" in f.metadata:
+        words.append("one of " + ", ".join(repr(choice) for choice in f.metadata["choices"]))
     return ", ".join(words)

@@ -34,6 +34,13 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         (["evaluate", "nowhere"], "no run in nowhere: there is no such folder"),
         (["evaluate", "SHAPES"], "it has no run.json"),
         (["evaluate", "RUN/checkpoints"], "did you mean"),
+        (["evaluate", "RUN/checkpoints/best"], "did you mean"),
+        (["evaluate", "RUN/run.json"], r"it is a file; give .*protonet"),
+        (["evaluate", "RUN", "--inner-steps", "3"], "'protonet' has no inner steps"),
+        (
+            ["evaluate", "RUN", "--data", "sinusoid"],
+            "was trained for classification, 'sinusoid' has tasks of regression",
+        ),
         (["evaluate", "RUN", "--data", "omniglto"], "unknown data source 'omniglto': did you mean 'omniglot'?"),
         (["evaluate", "RUN", "--data", "./nowhere"], "no such folder"),
         (["evaluate", "RUN", "--split", "tset"], "unknown split 'tset': did you mean 'test'?"),

@@ -13,6 +13,9 @@ from cli_support import TINY, Command
 
 import metacortex
 from metacortex.evaluation.intervals import mean_interval
+from metacortex.learners.registry import learner_names, learner_settings
+from metacortex.nn.registry import backbone_settings
+from metacortex.settings import RunSettings, from_toml, merge
 
 
 def test_train_evaluate_resume(shapes: Path, command: Command, tmp_path: Path) -> None:
@@ -184,6 +187,31 @@ def test_learners_are_listed(command: Command) -> None:
     assert "protonet" in command("learners").out
 
 
+@pytest.mark.parametrize("learner", learner_names())
+def test_all_settings_are_printed_with_their_meaning(learner: str, command: Command) -> None:
+    """What is printed is a file that `train --config` reads, with what the settings are by default."""
+    settings = merge(RunSettings(), {"learner.name": learner})
+    printed = from_toml(command("settings", learner).out)
+    assert (printed.data, printed.training, printed.learner.name) == (settings.data, settings.training, learner)
+    for name in ("learner", "backbone"):
+        part, given = getattr(printed, name), getattr(settings, name).options
+        options = {key: value for key, value in part.options.items() if key not in given}
+        defaults = (learner_settings if name == "learner" else backbone_settings)(part.name)()
+        assert all(getattr(defaults, key) == value for key, value in options.items())
+    sections = command("settings", learner, "--json").json["settings"]
+    assert all(one["meaning"] and one["expected"] for section in sections.values() for one in section)
+
+
+def test_a_printed_file_is_trained_by(shapes: Path, command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(command("settings", "maml", "--data", shapes, "--backbone", "mlp").out)
+    small = ["--set", "backbone.hidden=8", "--set", "training.validation_tasks=2", "--size", 14, "--queries", 3]
+    said = command("train", "--config", file, "--steps", 1, "--quiet", *small, "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    assert f'name = "{shapes.as_posix()}"' in (tmp_path / "run" / "config.toml").read_text()
+    assert "did you mean 'maml'?" in command("settings", "mamml").line()
+
+
 def test_version_and_help(command: Command) -> None:
     assert command("--version").out == f"metacortex {metacortex.__version__}\n"
     assert command().out == command("--help").out
@@ -194,6 +222,7 @@ def test_version_and_help(command: Command) -> None:
         "adapt",
         "predict",
         "learners",
+        "settings",
         "data list",
         "data show",
         "data add",

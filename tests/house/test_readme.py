@@ -89,7 +89,7 @@ def test_readme_commands_run(
     monkeypatch.chdir(tmp_path)
     commands = readme_commands()
     verbs = {"demo", "train", "evaluate", "compare", "reproduce", "explain", "report", "adapt", "predict", "data"}
-    assert {c[0] for c in commands} == verbs | {"learners"}
+    assert {c[0] for c in commands} == verbs | {"learners", "settings"}
     for arguments in commands:
         code, said = main(shortened(arguments)), capsys.readouterr()
         assert code == 0, f"metacortex {shlex.join(arguments)}\n{said.out}{said.err}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from metacortex.cli.evaluate_translation import draw_curves_of, score_sets
-from metacortex.cli.options import Json, Quiet, Threads, examples
+from metacortex.cli.options import TRANSLATION, Json, Quiet, Threads, examples
 from metacortex.cli.output import bar, emit, tell
 from metacortex.errors import SettingsError
 
@@ -58,33 +58,46 @@ def evaluate_command(
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="best or last.", show_default=False)] = None,
     pairs: Annotated[
-        str, typer.Option(help="Translation: directed pairs, or held_out, new_test.", show_default=False)
+        str,
+        typer.Option(rich_help_panel=TRANSLATION, help="Directed pairs, or held_out, new_test.", show_default=False),
     ] = "",
-    beam: Annotated[int, typer.Option(min=1, help="Translation: hypotheses kept; 1 is greedy.")] = 1,
+    beam: Annotated[int, typer.Option(min=1, rich_help_panel=TRANSLATION, help="Hypotheses kept; 1 is greedy.")] = 1,
     describe: Annotated[
         str | None,
-        typer.Option(metavar="HOW", help="Translation: told by words, pairs, both or none.", show_default=False),
+        typer.Option(
+            metavar="HOW", rich_help_panel=TRANSLATION, help="Told by words, pairs, both or none.", show_default=False
+        ),
     ] = None,
     sentences: Annotated[
-        int | None, typer.Option(min=0, help="Translation: the first so many of a pair; 0: all.", show_default=False)
+        int | None,
+        typer.Option(
+            min=0, rich_help_panel=TRANSLATION, help="The first so many of a pair; 0: all.", show_default=False
+        ),
     ] = None,
     most: Annotated[
-        int | None, typer.Option("--most-pairs", min=0, help="Translation: pairs at most; 0: all.", show_default=False)
+        int | None,
+        typer.Option(
+            "--most-pairs", min=0, rich_help_panel=TRANSLATION, help="Pairs at most; 0: all.", show_default=False
+        ),
     ] = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="RUN",
-            help="Translation: another run, or a report it kept, on the same sentences.",
+            rich_help_panel=TRANSLATION,
+            help="Another run, or a report it kept, on the same sentences.",
             show_default=False,
         ),
     ] = None,
     shots: Annotated[
-        str, typer.Option(metavar="N,N…", help="Translation: a curve over numbers of example pairs.")
+        str, typer.Option(metavar="N,N…", rich_help_panel=TRANSLATION, help="A curve over numbers of example pairs.")
     ] = "",
-    topics: Annotated[str, typer.Option(metavar="N,N…", help="Translation: topics for the curve to keep within.")] = "",
+    topics: Annotated[
+        str, typer.Option(metavar="N,N…", rich_help_panel=TRANSLATION, help="Topics for the curve to keep within.")
+    ] = "",
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Translation: where the curve goes.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FOLDER", rich_help_panel=TRANSLATION, help="Where the curve goes.", show_default=False),
     ] = None,
     threads: Threads = 0,
     as_json: Json = False,

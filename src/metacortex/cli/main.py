@@ -27,6 +27,7 @@ from metacortex.cli import (
     play,
     report,
     reproduce,
+    settings,
     skills,
     tasks,
     train,
@@ -82,6 +83,7 @@ for _group in (
     tasks,
     data,
     learners,
+    settings,
 ):
     _group.add_to(app)
 

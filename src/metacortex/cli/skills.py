@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metacortex.cli.options import Json, Threads, examples
+from metacortex.cli.options import TRANSLATION, Json, Threads, examples
 from metacortex.cli.output import emit, note, tell
 from metacortex.errors import DataError, SettingsError
 
@@ -67,14 +67,29 @@ def adapt_command(
         typer.Option("--invert/--no-invert", help="Exchange dark and light, or not.", show_default="image by image"),
     ] = None,
     norm: Annotated[str | None, typer.Option(help="Another batch-norm policy.", show_default=False)] = None,
-    source: Annotated[str, typer.Option("--from", metavar="LANGUAGE", help="Of the pairs' first sentences.")] = "",
-    target: Annotated[str, typer.Option("--to", metavar="LANGUAGE", help="Of the pairs' second sentences.")] = "",
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="LANGUAGE", rich_help_panel=TRANSLATION, help="Of the pairs' first sentences."),
+    ] = "",
+    target: Annotated[
+        str,
+        typer.Option("--to", metavar="LANGUAGE", rich_help_panel=TRANSLATION, help="Of the pairs' second sentences."),
+    ] = "",
     words: Annotated[
-        str | None, typer.Option("--describe", metavar="TEXT", help="The task in your own words.", show_default=False)
+        str | None,
+        typer.Option(
+            "--describe",
+            metavar="TEXT",
+            rich_help_panel=TRANSLATION,
+            help="The task in your own words.",
+            show_default=False,
+        ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=0, help="Translation: updates of all weights on the pairs besides.", show_default=False),
+        typer.Option(
+            min=0, rich_help_panel=TRANSLATION, help="Updates of all weights on the pairs besides.", show_default=False
+        ),
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="best or last.", show_default=False)] = None,
     threads: Threads = 0,

@@ -29,7 +29,8 @@ _EPILOG = examples(
         "train --config run.toml --set training.lr=0.001 --out runs/mine",
         "train --resume --out runs/proto",
     ],
-    """More cores or machines: torchrun --nproc-per-node 4 -m metacortex train ...; the tasks of each step are shared.
+    """What is not given is as `metacortex settings LEARNER` prints it; the run keeps all of it in config.toml. More
+    cores or machines: torchrun --nproc-per-node 4 -m metacortex train ...; the tasks of each step are shared.
     Ctrl-C finishes the step, saves and says how to go on. With --json: run, learner, steps, seconds,
     score (name of the validation score), best_score (an accuracy lies in 0 to 1; null without validation),
     best_step, finished, interrupted.""",
@@ -75,49 +76,86 @@ def train_command(
         typer.Argument(metavar="[LEARNER]", help="Which learner; see `metacortex learners`.", show_default=False),
     ] = None,
     out: Annotated[Path | None, _flag("out", "Folder of the run; runs/LEARNER if not given.", "Run", "FOLDER")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.", rich_help_panel="Run")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Continue the run in --out; more --steps or --minutes extend it.", rich_help_panel="Run"
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel="Run")
     ] = False,
     config: Annotated[
-        Path | None, _flag("config", "Settings in a TOML file; flags override it.", "Run", "FILE")
+        Path | None,
+        _flag(
+            "config", "Settings in a TOML file, as `metacortex settings` prints them; flags override it.", "Run", "FILE"
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="SECTION.KEY=VALUE",
-            help="Any setting, e.g. learner.distance=cosine.",
+            help="Any setting of `metacortex settings`, e.g. learner.distance=cosine.",
             rich_help_panel="Run",
         ),
     ] = None,
-    steps: Annotated[str | None, _flag("steps", "Budget in meta-steps (bit-reproducible).", "Budget", "N")] = None,
-    minutes: Annotated[str | None, _flag("minutes", "Budget in minutes.", "Budget", "X")] = None,
-    seed: Annotated[str | None, _flag("seed", "Seed of weights and training tasks.", "Budget", "N")] = None,
-    data: Annotated[
-        str | None, _flag("data", "Data source: a name or a folder; or a family of functions.", "Tasks")
+    steps: Annotated[
+        str | None,
+        _flag("steps", "Budget in meta-steps (bit-reproducible); 5000 if no budget is given.", "Budget", "N"),
     ] = None,
-    protocol: Annotated[str | None, _flag("protocol", "Split protocol of the source.", "Tasks")] = None,
+    minutes: Annotated[str | None, _flag("minutes", "Budget in minutes.", "Budget", "X")] = None,
+    seed: Annotated[str | None, _flag("seed", "Seed of weights and training tasks; 0.", "Budget", "N")] = None,
+    data: Annotated[
+        str | None,
+        _flag(
+            "data",
+            "Data source (a name, see `metacortex data list`, or a folder), or a family of functions; glyphs.",
+            "Tasks",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None, _flag("protocol", "Split protocol of the source, see `metacortex data show NAME`.", "Tasks")
+    ] = None,
     rotations: Annotated[
         str | None, _flag("rotations", "Splits with rotated classes, e.g. train,val.", "Tasks", "SPLITS")
     ] = None,
     size: Annotated[
         str | None, _flag("size", "Side of the images in pixels; 0: the source's own.", "Tasks", "N")
     ] = None,
-    way: Annotated[str | None, _flag("way", "Classes per task.", "Tasks", "N")] = None,
-    shot: Annotated[str | None, _flag("shot", "Support examples per class.", "Tasks", "N")] = None,
-    queries: Annotated[str | None, _flag("queries", "Query examples per class.", "Tasks", "N")] = None,
-    train_way: Annotated[str | None, _flag("train-way", "Classes per training task.", "Tasks", "N")] = None,
-    backbone: Annotated[str | None, _flag("backbone", "Base model.", "Learner")] = None,
+    way: Annotated[str | None, _flag("way", "Classes per task; 5.", "Tasks", "N")] = None,
+    shot: Annotated[
+        str | None, _flag("shot", "Support examples per class; 1 (functions: 10 points).", "Tasks", "N")
+    ] = None,
+    queries: Annotated[
+        str | None, _flag("queries", "Query examples per class; 15 (functions: 10 points).", "Tasks", "N")
+    ] = None,
+    train_way: Annotated[
+        str | None, _flag("train-way", "Classes per training task; the learner's own choice.", "Tasks", "N")
+    ] = None,
+    backbone: Annotated[
+        str | None, _flag("backbone", "Base model: conv4, mlp, resnet12, lstm or seq2seq; as the data ask.", "Learner")
+    ] = None,
     norm: Annotated[
         str | None, _flag("norm", "Batch-norm policy: support, running, query-batch, per-step.", "Learner")
     ] = None,
     inner_lr: Annotated[str | None, _flag("inner-lr", "Learning rate of the inner loop.", "Learner", "X")] = None,
     inner_steps: Annotated[str | None, _flag("inner-steps", "Steps of the inner loop.", "Learner", "N")] = None,
     order: Annotated[str | None, _flag("order", "2, or 1 for first-order MAML.", "Learner", "N")] = None,
-    lr: Annotated[str | None, _flag("lr", "Learning rate of the outer loop.", "Optimisation", "X")] = None,
-    tasks: Annotated[str | None, _flag("tasks", "Tasks per meta-batch.", "Optimisation", "N")] = None,
-    strategy: Annotated[str | None, _flag("strategy", "How the meta-gradient is computed.", "Optimisation")] = None,
+    lr: Annotated[
+        str | None, _flag("lr", "Learning rate of the outer loop (Adam); the learner's own.", "Optimisation", "X")
+    ] = None,
+    tasks: Annotated[
+        str | None, _flag("tasks", "Tasks per meta-batch; the learner's own choice.", "Optimisation", "N")
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        _flag(
+            "strategy",
+            "How the meta-gradient is computed: loop, vmap, compile, compile-vmap, or auto (the fastest).",
+            "Optimisation",
+        ),
+    ] = None,
     micro_tasks: Annotated[
         str | None, _flag("micro-tasks", "Tasks computed at once, to save memory; 0: all.", "Optimisation", "N")
     ] = None,
@@ -125,8 +163,13 @@ def train_command(
         str | None,
         _flag("micro-queries", "Queries of a task computed at once, where exact; 0: all.", "Optimisation", "N"),
     ] = None,
-    workers: Annotated[str | None, _flag("workers", "Threads that share the tasks.", "Optimisation", "N")] = None,
-    threads: Annotated[str | None, _flag("threads", "Threads of PyTorch.", "Optimisation", "N")] = None,
+    workers: Annotated[
+        str | None,
+        _flag("workers", "Threads that share the tasks; 1. With more, set --threads 1.", "Optimisation", "N"),
+    ] = None,
+    threads: Annotated[
+        str | None, _flag("threads", "Threads of PyTorch; 0: as it decides.", "Optimisation", "N")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from metacortex.engine.totals import add_up
 from metacortex.errors import LearnerError, SettingsError
 from metacortex.learners.base import Gradients, Learner, Outcome
-from metacortex.learners.gradient.base import GradientLearner
 from metacortex.learners.objective import CrossEntropy, GaussianLikelihood, MeanSquaredError, TokenCrossEntropy
 from metacortex.nn.norm import BatchNorm
 from metacortex.task import Examples, Task
@@ -54,8 +53,7 @@ def check_query_chunks(learner: Learner) -> None:
         SettingsError: saying why, for learners with an outer gradient that is no derivative of the query loss,
             with an objective that is no mean, and with batch norm that takes statistics of the queries.
     """
-    derived = type(learner).task_gradient in (Learner.task_gradient, GradientLearner.task_gradient)
-    if not derived and not learner.autograd_gradient:
+    if not learner.exact_gradient:
         raise _refused(learner, "its outer gradient is not the derivative of the query loss")
     if not isinstance(learner.objective, (*_MEANS_OVER_ROWS, TokenCrossEntropy)):
         raise _refused(learner, f"its objective {type(learner.objective).__name__} is not known to be a mean")

@@ -21,8 +21,8 @@ from metacortex.estimators.heads import fit_temperature
 from metacortex.estimators.source import FORMAT, LEARNER_KIND
 from metacortex.evaluation.run import load_run
 from metacortex.learners.base import Learner
-from metacortex.runs.build import build_dataset
 from metacortex.runs.files import write_file
+from metacortex.runs.images import build_dataset
 from metacortex.settings import DataSettings
 from metacortex.skills.state import portable
 from metacortex.tasks.episodes import Episodes, EpisodeSpec

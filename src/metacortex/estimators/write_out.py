@@ -34,7 +34,7 @@ class WriteOut(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is repeated:
             return self._repeated(*args)
-        call = func if self.loops_only else _WRITTEN_OUT.get(func, func)
+        call = _WRITTEN_OUT[func] if func in _WRITTEN_OUT and not self.loops_only else func
         return call(*args, **(kwargs or {}))
 
     def _repeated(

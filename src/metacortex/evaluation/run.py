@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metacortex.data.dataset import Dataset
-from metacortex.errors import RunError
+from metacortex.errors import RunError, SettingsError
 from metacortex.evaluation.calibration import Calibration
 from metacortex.evaluation.diagnosis import Diagnosis
 from metacortex.evaluation.evaluate import evaluate
@@ -21,11 +21,14 @@ from metacortex.runs.files import find_directory
 from metacortex.runs.folder import RunFolder
 from metacortex.runs.images import ImageDomain
 from metacortex.settings import DataSettings, RunSettings, merge
+from metacortex.tasks.functions import function_names
 
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner
 
 __all__ = ["LoadedRun", "evaluate_run", "load_run"]
+
+_NAMES = {"norm": "batch-norm policy (norm)", "eval_steps": "inner steps (inner_steps)"}
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,11 @@ def _rebuilt(folder: RunFolder, info: dict[str, Any], asked: dict[str, Any]) -> 
         raise RunError(
             f"{folder.path} holds a learner of your own ('{description['name']}'): load it in Python with learner=…"
         )
+    changes = {key: value for key, value in asked.items() if value is not None}
+    for key in changes.keys() - set(description.get("options", {})):
+        raise SettingsError(f"'{description['name']}' has no {_NAMES[key]}: leave the setting out")
     try:
-        return build_learner(description, **{key: value for key, value in asked.items() if value is not None})
+        return build_learner(description, **changes)
     except KeyError as error:
         raise RunError(f"{folder.info_path} is damaged: the learner has no {error}") from error
 
@@ -183,7 +189,7 @@ def _where(
     if isinstance(data, str) and data != loaded.settings.data.name:
         # Another source has its own protocol and rotations.
         changes |= {"data.name": data, "data.protocol": protocol, "data.rotations": None}
-        if isinstance(loaded.settings.data, DataSettings):
+        if isinstance(loaded.settings.data, DataSettings) and data not in function_names():
             changes |= {"data.protocol": protocol or "", "data.rotations": ""}
     elif protocol is not None:
         changes["data.protocol"] = protocol

@@ -42,15 +42,12 @@ def support_attention(learner: Learner, state: State, inputs: Any) -> Tensor | N
     """How much each query attends to each support example, for learners that answer by attention.
 
     Args:
-        learner: with a method ``attention(state, inputs)`` if it does.
+        learner: whose `Learner.attends` is asked.
         state: what adaptation left.
         inputs: ``[Q, ...]`` queries.
 
     Returns:
         ``[Q, N]``, each row summing to one; ``None`` for other learners.
     """
-    attend = getattr(type(learner), "attends", None)
-    if attend is None:
-        return None
     with evaluating(learner), torch.no_grad():
-        return attend(learner, state, inputs)
+        return learner.attends(state, inputs)

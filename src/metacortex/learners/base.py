@@ -85,14 +85,20 @@ class Learner(nn.Module, ABC):
     default_lr: ClassVar[float] = 1e-3
     """Outer learning rate unless told."""
     objective: Objective = CrossEntropy()
+    exact_gradient: bool = True
+    """Whether `task_gradient` is the derivative of `loss`, however it is computed. False where a class
+    writes its own, unless it says otherwise."""
     autograd_gradient: bool = True
     """Whether `task_gradient` is the automatic differentiation of `loss`, so that an engine may
-    differentiate the losses of several tasks at once. False where a class writes its own."""
+    differentiate the losses of several tasks at once. False where a class writes its own, unless it says otherwise."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "task_gradient" in cls.__dict__ and "autograd_gradient" not in cls.__dict__:
-            cls.autograd_gradient = False
+        if "task_gradient" in cls.__dict__:
+            by_autograd = cls.__dict__.get("autograd_gradient", False)
+            for fact, value in {"autograd_gradient": False, "exact_gradient": by_autograd is True}.items():
+                if fact not in cls.__dict__:
+                    setattr(cls, fact, value)
 
     @abstractmethod
     def adapt(self, support: Examples, *, description: Any = None, generator: torch.Generator | None = None) -> State:
@@ -114,6 +120,11 @@ class Learner(nn.Module, ABC):
     def embed(self, state: State, inputs: Any) -> Tensor:
         """Features ``[N, D]`` in which alike inputs are near; by default the prediction itself."""
         return self.predict(state, inputs)
+
+    def attends(self, state: State, inputs: Any) -> Tensor | None:
+        """How much each of ``[Q, ...]`` queries attends to each support example, ``[Q, N]`` with rows that sum
+        to one; ``None`` for learners that answer by other means than attention."""
+        return None
 
     def loss(self, task: Task) -> Outcome:
         """Adapt on the support set, score the query set."""

@@ -1,4 +1,4 @@
-"""From settings to the parts of a run: data, tasks, learner."""
+"""From settings to a learner, and back from what a run wrote down of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from metacortex.data.dataset import Dataset
 from metacortex.fields import build, to_toml_value
 from metacortex.learners.objective import CrossEntropy, MeanSquaredError
 from metacortex.learners.registry import learner_entry, learner_settings, make_learner
@@ -19,28 +18,10 @@ if TYPE_CHECKING:
     from metacortex.learners.base import Learner
     from metacortex.runs.domain import Domain
 
-__all__ = [
-    "build_dataset",
-    "build_learner",
-    "describe_learner",
-    "meta_batch_size",
-    "with_size",
-]
+__all__ = ["build_learner", "describe_learner", "meta_batch_size", "with_size"]
 
 _OBJECTIVES = {"classification": CrossEntropy, "regression": MeanSquaredError}
 """What predictions are judged by, by kind of tasks; learners of translation have their own."""
-
-
-def build_dataset(settings: DataSettings) -> Dataset:
-    """Load the data source that the settings name, with its options."""
-    from metacortex.data.registry import load_dataset
-
-    options: dict[str, Any] = {"size": settings.size} if settings.size else {}
-    if settings.protocol:
-        options["protocol"] = settings.protocol
-    if settings.rotations:
-        options["rotations"] = settings.rotations
-    return load_dataset(settings.name, **options)
 
 
 def with_size(settings: RunSettings) -> RunSettings:

@@ -84,8 +84,7 @@ def open_domain(settings: TaskSettings, run: Path | None = None) -> Domain:
         from metacortex.runs.translation import TranslationDomain
 
         return TranslationDomain(settings, run)
-    from metacortex.runs.build import build_dataset
-    from metacortex.runs.images import ImageDomain
+    from metacortex.runs.images import ImageDomain, build_dataset
 
     assert isinstance(settings, DataSettings)
     return ImageDomain(build_dataset(settings))

@@ -253,9 +253,11 @@ def _no_run(path: Path) -> str:
     if not path.exists():
         return f"no run in {path}: there is no such folder"
     if path.is_file():
-        return f"no run in {path}: it is a file; give the folder that `metacortex train --out` wrote"
+        near = path.parent if (path.parent / "run.json").is_file() else "the folder that `metacortex train --out` wrote"
+        return f"no run in {path}: it is a file; give {near}"
     inside = sorted(p.parent.name for p in path.glob("*/run.json"))
     hint = f"did you mean {path / inside[0]}?" if inside else "give the folder that `metacortex train --out` wrote"
-    if (path.parent / "run.json").is_file():
-        hint = f"did you mean {path.parent}?"
+    above = next((p for p in path.absolute().parents if (p / "run.json").is_file()), None)
+    if above is not None:
+        hint = f"did you mean {above}?"
     return f"no run in {path}: it has no run.json; {hint}"

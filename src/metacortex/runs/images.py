@@ -21,7 +21,19 @@ from metacortex.tasks.warp import Warped
 if TYPE_CHECKING:
     from metacortex.tasks.source import TaskSource
 
-__all__ = ["ImageDomain", "training_spec"]
+__all__ = ["ImageDomain", "build_dataset", "training_spec"]
+
+
+def build_dataset(settings: DataSettings) -> Dataset:
+    """Load the data source that the settings name, with its options."""
+    from metacortex.data.registry import load_dataset
+
+    options: dict[str, Any] = {"size": settings.size} if settings.size else {}
+    if settings.protocol:
+        options["protocol"] = settings.protocol
+    if settings.rotations:
+        options["rotations"] = settings.rotations
+    return load_dataset(settings.name, **options)
 
 
 class ImageDomain:

@@ -11,7 +11,7 @@ from metacortex.data.dataset import SPLITS, Dataset
 from metacortex.data.registry import load_dataset
 from metacortex.errors import DataError, RunError, unknown_name
 from metacortex.evaluation.run import LoadedRun, load_run
-from metacortex.runs.build import build_dataset
+from metacortex.runs.images import build_dataset
 from metacortex.settings import DataSettings
 from metacortex.similarity.baselines import ClassCountDistance, PixelDistance
 from metacortex.similarity.distance import Ranked, TaskDistance

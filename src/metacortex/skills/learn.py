@@ -13,8 +13,8 @@ from metacortex.errors import DataError, LearnerError, MetacortexError, RunError
 from metacortex.evaluation.calibration import Calibration, calibrate
 from metacortex.evaluation.run import LoadedRun, load_run
 from metacortex.learners.base import Predictor
-from metacortex.runs.build import build_dataset
 from metacortex.runs.folder import RunFolder
+from metacortex.runs.images import build_dataset
 from metacortex.settings import DataSettings
 from metacortex.skills.examples import find_examples
 from metacortex.skills.images import Background, ImageReader, border_level

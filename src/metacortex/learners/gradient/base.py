@@ -97,6 +97,8 @@ class GradientLearner(Learner):
         """Whether inner gradients at present count as constants in the outer gradient."""
         return self.order == 1
 
+    exact_gradient = True
+
     @property
     def autograd_gradient(self) -> bool:  # type: ignore[override]
         """Whether `task_gradient` at present differentiates the whole graph of `loss`."""
