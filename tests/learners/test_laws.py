@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 
 import pytest
@@ -110,6 +111,16 @@ def test_every_registered_learner_is_held_to_the_laws() -> None:
     # Those of translation are tried on sentences: test_translation_laws.
     expected = {name for name in learner_names() if learner_entry(name).kinds != ("translation",)}
     assert {case[0] for case in CASES} == expected
+
+
+def test_every_learner_is_a_file_of_its_own_with_its_equation_and_reference() -> None:
+    classes = [learner_entry(name).learner for name in learner_names()]
+    homes = [cls.__module__ for cls in classes]
+    assert len(set(homes)) == len(homes)
+    for cls in classes:
+        text = inspect.getdoc(cls) or ""
+        assert "Reference:" in text, cls.__name__
+        assert any(sign in text for sign in "=∝←"), cls.__name__
 
 
 METRIC = ["matching", "relation", "r2d2", "lr_d2", "metaopt_net"]

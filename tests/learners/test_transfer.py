@@ -14,7 +14,8 @@ from metacortex.engine.gradient import meta_gradient, strategy_names
 from metacortex.errors import LearnerError, SettingsError
 from metacortex.learners.registry import learner_entry, learner_names, make_learner
 from metacortex.learners.transfer.base import FrozenBody
-from metacortex.learners.transfer.baseline import Baseline, BaselinePP, CosineHead
+from metacortex.learners.transfer.baseline import Baseline
+from metacortex.learners.transfer.baseline_pp import BaselinePP, CosineHead
 from metacortex.learners.transfer.knn import KNN
 from metacortex.learners.transfer.linear_probe import LinearProbe
 from metacortex.learners.transfer.simple_shot import SimpleShot

@@ -20,7 +20,8 @@ from metacortex.errors import DataError, SettingsError
 from metacortex.estimators.adapted import as_tensor, bind, folds
 from metacortex.estimators.heads import softmax
 from metacortex.evaluation.intervals import Interval, paired_interval
-from metacortex.learners.transfer.fine_tuning import FineTuning, FromScratch
+from metacortex.learners.transfer.fine_tuning import FineTuning
+from metacortex.learners.transfer.from_scratch import FromScratch
 from metacortex.nn.mlp import MLP, MLPSettings
 from metacortex.task import Examples
 

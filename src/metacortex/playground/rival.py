@@ -48,7 +48,7 @@ class Rival:
 
 
 def train_rival(learned: Learned) -> Rival:
-    """Train the network of `metacortex.learners.transfer.fine_tuning.FromScratch` on a support set.
+    """Train the network of `metacortex.learners.transfer.from_scratch.FromScratch` on a support set.
 
     60 steps of gradient descent on all drawings at once, about a second for 25 of them.
     """

@@ -50,10 +50,11 @@ class SetTransformerSettings:
 
 
 class SetTransformer(SupportReader):
-    """Support tokens read each other, query tokens read the support tokens, block by block.
+    """S ← B_k(S, S), q ← B_k(q, S) for the blocks k: support tokens S read each other, each query token q reads them.
 
-    A token is W g(x), g the body; a regression's support tokens add U y. No token has a place, so the order of
-    the examples is irrelevant; no query sees another. In a classification,
+    A block is B(a, S) = a' + MLP(a'), a' = a + attention(a, S), of normalised tokens. A token is W g(x),
+    g the body; a regression's support tokens add U y. No token has a place, so the order of the examples is irrelevant;
+    no query sees another. In a classification,
 
     - ``"relation"``: the attention of one support example to another is raised by a learned number where
       both belong to one class. A class is the mean of its last tokens, the logit of class c is

@@ -117,7 +117,7 @@ class _Attention(_Layer):
 
 
 class SNAIL(SupportReader):
-    """The answer at the last place of the sequence (x_1, y_1), …, (x_N, y_N), (x, 0).
+    """ŷ(x) = W h_{N+1}, h = (A ∘ C ∘ A ∘ … ∘ A)(s), of the sequence s = (x_1, y_1), …, (x_N, y_N), (x, 0).
 
     Attention blocks (pinpoint access to the past) alternate with blocks of gated convolutions of dilation
     1, 2, 4, … (the recent past). As everything is causal, the support sequence is read once and its

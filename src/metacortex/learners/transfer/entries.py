@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from metacortex.learners.entry import Entry, NoSettings, features_of
-from metacortex.learners.transfer.baseline import Baseline, BaselinePP, BaselinePPSettings, BaselineSettings
-from metacortex.learners.transfer.fine_tuning import FineTuning, FineTuningSettings, FromScratch
+from metacortex.learners.transfer.baseline import Baseline, BaselineSettings
+from metacortex.learners.transfer.baseline_pp import BaselinePP, BaselinePPSettings
+from metacortex.learners.transfer.fine_tuning import FineTuning, FineTuningSettings
+from metacortex.learners.transfer.from_scratch import FromScratch
 from metacortex.learners.transfer.knn import KNN, KNNSettings
 from metacortex.learners.transfer.linear_probe import LinearProbe, LinearProbeSettings
 from metacortex.learners.transfer.multilingual import Multilingual, MultilingualSettings

@@ -20,12 +20,12 @@ from metacortex.nn.norm import real_rows
 from metacortex.task import Examples
 from metacortex.updates.sgd import SGD
 
-__all__ = ["FineTuning", "FineTuningSettings", "FromScratch"]
+__all__ = ["FineTuning", "FineTuningSettings"]
 
 
 @dataclass(frozen=True)
 class FineTuningSettings:
-    """Settings of `FineTuning` and `FromScratch`.
+    """Settings of `FineTuning` and `metacortex.learners.transfer.from_scratch.FromScratch`.
 
     Attributes:
         tune_lr: learning rate of fine-tuning, positive.
@@ -47,9 +47,10 @@ class FineTuningSettings:
 
 
 class FineTuning(Pretrained):
-    """Train a classifier of all meta-training classes; for a task, fine-tune it with a new head.
+    """θ ← θ − α ∇_θ L_T(θ), `tune_steps` times, from θ = (pre-trained body, head of zeros).
 
-    φ are the weights of the body and of the pre-training head. The new head starts at zero.
+    Pre-training is plain classification of all meta-training classes; the head of the task is new. φ are the weights of
+    the body and of the pre-training head.
 
     Args:
         model: maps inputs to features ``[N, D]``; copied, never changed.
@@ -128,13 +129,6 @@ class FineTuning(Pretrained):
 
     def _features(self, weights: dict[str, Tensor], inputs: Any, given: Any) -> Tensor:
         return self.body(_strip(weights), inputs, given)[0]
-
-
-class FromScratch(FineTuning):
-    """Fine-tuning without pre-training: what the support set alone can teach."""
-
-    name: ClassVar[str] = "from_scratch"
-    trains_on: ClassVar[Literal["episodes", "batches", "nothing"]] = "nothing"
 
 
 def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:

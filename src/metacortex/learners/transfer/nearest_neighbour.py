@@ -16,7 +16,10 @@ __all__ = ["NearestNeighbour", "keep_examples", "nearest_logits"]
 
 
 class NearestNeighbour(Learner):
-    """logit of class c = −min ‖x − x_i‖² over its support examples; φ is empty."""
+    """logit of class c = −min ‖x − x_i‖² over its support examples; φ is empty.
+
+    Reference: Cover and Hart, "Nearest Neighbor Pattern Classification", 1967.
+    """
 
     name: ClassVar[str] = "nearest_neighbour"
     trains_on: ClassVar[Literal["episodes", "batches", "nothing"]] = "nothing"
