@@ -39,6 +39,21 @@ def test_tasks_are_the_same_for_any_batch(source: Episodes) -> None:
     assert batch.info == source.batch([5, 2, 9]).info
 
 
+def test_tasks_elsewhere_are_the_same(source: Episodes) -> None:
+    class Moving(Warped):
+        """A source that says where it was moved."""
+
+        def to(self, device: torch.device) -> Moving:
+            places.append(device)
+            return self
+
+    places: list[torch.device] = []
+    redrawn = Redrawn(Moving(source, 0.5), 1.0)
+    moved = redrawn.to(torch.device("cpu"))
+    assert places == [torch.device("cpu")]
+    assert equal(moved.task(4).without_info(), redrawn.task(4).without_info())
+
+
 def test_every_image_has_a_hand_of_its_own(source: Episodes) -> None:
     task = Redrawn(source, 1.0).task(3)
     images = torch.cat([task.support.inputs, task.query.inputs]).flatten(1)

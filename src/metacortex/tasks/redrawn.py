@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -54,6 +54,11 @@ class Redrawn:
         self.source, self.amount = source, amount
         self.seed, self.split = source.seed, source.split
         self._key = root_key(source.seed, f"redraw/{source.split}")
+
+    def to(self, device: torch.device) -> Redrawn:
+        """The same tasks on a device, redrawn there, where the source can give them there."""
+        move: Callable[[torch.device], Bendable] | None = getattr(self.source, "to", None)
+        return self if move is None else Redrawn(move(device), self.amount)
 
     @property
     def protocol(self) -> str:
