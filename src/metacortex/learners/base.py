@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call
 
+from metacortex.learners.differentiate import grad
 from metacortex.learners.objective import CrossEntropy, Objective
 from metacortex.nn.mode import evaluating
 from metacortex.nn.norm import real_rows
@@ -164,7 +165,7 @@ class Learner(nn.Module, ABC):
             outcome = self.call(phi, "loss", task)
             return outcome.loss, outcome
 
-        gradients, outcome = grad(objective, has_aux=True)(self.meta_parameters())
+        gradients, outcome = grad(objective, has_aux=True, final=True)(self.meta_parameters())
         return gradients, tree_map(torch.Tensor.detach, outcome)
 
     def bind(self, state: State) -> Predictor:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metacortex.errors import SettingsError
+from metacortex.nn.block import convolution_block
 from metacortex.nn.norm import BatchNorm
 
 __all__ = ["Conv4", "Conv4Settings"]
@@ -97,9 +97,7 @@ class Conv4(nn.Module):
         """Map ``[N, C, H, W']`` to ``[N, features]``."""
         x = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = norm(convolution(x))
-            # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
-            x = F.relu(F.max_pool2d(x, 2) if self.settings.reduction == "pool" else x)
+            x = convolution_block(x, convolution, norm, pool=self.settings.reduction == "pool")  # type: ignore[arg-type]
         return x.flatten(1)
 
 

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import torch
 from torch import nn
 
-__all__ = ["capturing", "evaluating", "recording"]
+__all__ = ["capturing", "evaluating", "recording", "transforming"]
 
 _capturing: ContextVar[bool] = ContextVar("metacortex_capturing", default=False)
 
@@ -39,3 +39,8 @@ def capturing() -> Iterator[None]:
 def recording() -> bool:
     """Whether code must not branch on values of tensors: they are being recorded, or compiled."""
     return _capturing.get() or torch.compiler.is_compiling()
+
+
+def transforming() -> bool:
+    """Whether a transform of `torch.func` (``vmap``, ``grad``) is active; inside, `torch.autograd` cannot be used."""
+    return torch._C._functorch.peek_interpreter_stack() is not None

@@ -177,46 +177,80 @@ class BatchNorm(nn.Module):
 
         Outside any pass: statistics of the batch in training mode, else the running ones.
         """
-        current, entry = _current.get(), self.name
-        if current is None:
-            given = None if self.training else (self.running_mean, self.running_var)
-        else:
-            entry = current.enter(self.name)
-            given = current.given.get(entry, current.given.get(self.name))
+        entry, given = self._enter()
         if given is not None:
-            return self._normalise(x, *given)
-        rows = _rows.get()
+            scale, shift = self._scale_and_shift(*given)
+            shape = (1, -1, *[1] * (x.dim() - 2))
+            return x * scale.reshape(shape) + shift.reshape(shape)
+        rows, count = _rows.get(), x.numel() // max(x.shape[1], 1)
         if _fused.get() and rows is None:
             y, mean, inverse = torch.native_batch_norm(
                 x, self.weight, self.bias, None, None, True, self.momentum, self.eps
             )
             if x.shape[0]:
-                self._record(entry, x, mean.detach(), (inverse.detach() ** -2 - self.eps).clamp_min(0))
+                self._record(entry, count, mean.detach(), (inverse.detach() ** -2 - self.eps).clamp_min(0))
             return y
         shape = (1, -1, *[1] * (x.dim() - 2))
         mean = _row_mean(x, rows)
         centred = x - mean.reshape(shape)
         var = _row_mean(centred * centred, rows)
-        self._record(entry, x, mean, var)
+        self._record(entry, count, mean, var)
         return _affine(centred * torch.rsqrt(var + self.eps).reshape(shape), self.weight, self.bias, shape)
 
-    def _record(self, entry: str, x: Tensor, mean: Tensor, var: Tensor) -> None:
+    @property
+    def masked(self) -> bool:
+        """Whether rows of the present forward pass are padding, see `real_rows`."""
+        return _rows.get() is not None
+
+    def folded(self, weights: Tensor, centre: Tensor, covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """A linear map with this layer behind it, as one linear map of centred inputs.
+
+        y = norm(w·p) = w'·(p − E[p]) + b',  with E[w·p] = w·E[p] and Var[w·p] = w Cov[p] wᵀ
+
+        Args:
+            weights: w ``[features, D]``.
+            centre: E[p] ``[D]``.
+            covariance: Cov[p] ``[D, D]``.
+            count: inputs p of the batch.
+
+        Returns:
+            w' ``[features, D]`` and b' ``[features]``.
+        """
+        entry, given = self._enter()
+        mean = weights @ centre
+        if given is not None:
+            scale, shift = self._scale_and_shift(*given)
+            return weights * scale[:, None], shift + mean * scale
+        var = ((weights @ covariance) * weights).sum(1).clamp_min(0)
+        fused = _fused.get()  # where nobody wants gradients through what is recorded
+        self._record(entry, count, mean.detach() if fused else mean, var.detach() if fused else var)
+        scale, _ = self._scale_and_shift(mean, var)
+        return weights * scale[:, None], torch.zeros_like(scale) if self.bias is None else self.bias
+
+    def _enter(self) -> tuple[str, tuple[Tensor, Tensor] | None]:
+        """Under which name this application is recorded, and the statistics that are prescribed for it."""
+        current = _current.get()
+        if current is None:
+            return self.name, None if self.training else (self.running_mean, self.running_var)
+        entry = current.enter(self.name)
+        return entry, current.given.get(entry, current.given.get(self.name))
+
+    def _record(self, entry: str, rows_and_places: int, mean: Tensor, var: Tensor) -> None:
         current, rows = _current.get(), _rows.get()
         if current is None:
             return
         if current.unbiased:
             share = torch.ones_like(var[0]) if rows is None else rows.to(var.dtype).mean()
-            count = x.numel() // x.shape[1] * share
+            count = rows_and_places * share
             var = var * (count / (count - 1).clamp_min(1))
         current.seen[entry] = (mean, var)
 
-    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        shape = (1, -1, *[1] * (x.dim() - 2))
+    def _scale_and_shift(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         scale = torch.rsqrt(var + self.eps)
         if self.weight is not None:
             scale = scale * self.weight
         shift = -mean * scale if self.bias is None else self.bias - mean * scale
-        return x * scale.reshape(shape) + shift.reshape(shape)
+        return scale, shift
 
 
 class LayerNorm(nn.Module):

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call
 
 from metacortex.errors import LearnerError, SettingsError
 from metacortex.learners.base import Gradients, Learner, Outcome, State
+from metacortex.learners.differentiate import grad
 from metacortex.learners.gradient.selection import select
 from metacortex.learners.gradient.stepwise import stepwise_gradient
 from metacortex.learners.objective import Objective, hide_padding
@@ -127,7 +128,7 @@ class GradientLearner(Learner):
             output, seen = self.run(carry, fast, support, k)
             return self.objective.loss(self._slots(output, support.classes), support), seen
 
-        return grad(support_loss, has_aux=True)(carry["fast"])
+        return grad(support_loss, has_aux=True, final=self.first_order)(carry["fast"])
 
     def run(self, carry: State, fast: Weights, support: Examples, k: int) -> tuple[Tensor, Statistics]:
         """Output of the base model for the support set in inner step ``k``, and the statistics seen."""

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, vjp
 
 from metacortex.errors import SettingsError
 from metacortex.learners.base import Gradients, Outcome
+from metacortex.learners.differentiate import grad, vjp
 from metacortex.learners.gradient.base import GradientLearner
 from metacortex.learners.gradient.choices import InnerLoopSettings
 from metacortex.learners.gradient.conjugate import conjugate_gradients
@@ -110,7 +110,7 @@ class IMAML(GradientLearner):
             return {name: g + self.strength * (fast[name] - start["fast"][name]) for name, g in slope.items()}
 
         fast = carry["fast"]
-        (direct, adjoint), outcome = grad(scored, argnums=(0, 1), has_aux=True)(phi, fast)
+        (direct, adjoint), outcome = grad(scored, argnums=(0, 1), has_aux=True, final=True)(phi, fast)
         # ∇²L + λI is symmetric, so its products are pull-backs; the graph is built once for all of them.
         pull = vjp(lambda fast: condition(phi, fast), fast)[1]
         solution = conjugate_gradients(lambda v: pull(v)[0], adjoint, self.cg_steps)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.func import grad, vjp
 
 from metacortex.learners.base import Gradients, Outcome, State
+from metacortex.learners.differentiate import grad, vjp
 from metacortex.learners.gradient.replay import random_state, replayed
 from metacortex.task import Task
 from metacortex.tree import tree_map
@@ -54,7 +54,7 @@ def stepwise_gradient(learner: GradientLearner, task: Task) -> tuple[Gradients, 
         outcome = replace(outcome, loss=weight * outcome.loss)
         return outcome.loss, outcome
 
-    pulled = grad(scored, argnums=(0, 1), has_aux=True)
+    pulled = grad(scored, argnums=(0, 1), has_aux=True, final=True)
     (total, adjoint), outcome = pulled(phi, carries.pop(), 1.0 if stages is None else stages[-1])
     for k in reversed(range(learner.steps)):
 
