@@ -46,6 +46,13 @@ def measure(episodes: Episodes, repeats: int, batches: int) -> tuple[list[float]
     return rates[1:], repeats * batches * SIZE / busy
 
 
+def omniglot_episodes(data: str = "omniglot", dtype: torch.dtype = torch.float32) -> Episodes:
+    """The tasks of this benchmark, from data where METACORTEX_DATA is set and from noise elsewhere."""
+    real = bool(os.environ.get("METACORTEX_DATA"))
+    view = load_dataset(data).splits["train"] if real else noise_view(data)
+    return Episodes(view, EpisodeSpec(5, 1, 15), seed=0, split="train", dtype=dtype)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,9 +63,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=40, help="batches per repeat")
     options = parser.parse_args()
     real = bool(os.environ.get("METACORTEX_DATA"))
-    view = load_dataset(options.data).splits["train"] if real else noise_view(options.data)
-    dtype = getattr(torch, options.dtype)
-    episodes = Episodes(view, EpisodeSpec(5, 1, 15), seed=0, split="train", dtype=dtype)
+    episodes = omniglot_episodes(options.data, getattr(torch, options.dtype))
+    view = episodes.view
     rates, rate_busy = measure(episodes, options.repeats, options.batches)
     result = {
         "benchmark": "task_drawing",

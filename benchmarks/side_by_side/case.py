@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,16 +50,21 @@ class Case:
 
     Attributes:
         name: printed.
-        network: makes the network; its parts are ``backbone`` and ``head``.
+        network: makes the network, of stock layers; its parts are ``backbone`` and ``head``.
         batch: makes the tasks, float32.
-        learner: ``"maml"``, ``"anil"`` or ``"protonet"``.
+        learner: ``"maml"``, ``"anil"``, ``"protonet"`` or ``"r2d2"``.
         inner_lr: rate of the inner steps.
         steps: K.
         order: 1 or 2.
         goal: ratio to the best peer that is wanted; 0 for none.
         quick: part of the two-minute run.
-        small: compiling takes seconds, so that the quick run does it too.
-        check_tasks: tasks on which the gradients are compared in float64.
+        compiled: strategies that compile and are tried; compiling takes seconds for a perceptron, minutes for a
+            Conv4.
+        own: makes metacortex's module of the same function and the same parameter names; ``None``: it takes
+            ``network`` as it is.
+        checked: makes a smaller network on which the gradients are compared; ``None``: ``network``.
+        many: so much work that only the quickest contenders are worth timing.
+        unroll: metacortex's choice for inner steps.
     """
 
     name: str
@@ -70,12 +76,27 @@ class Case:
     order: int = 2
     goal: float = 0.0
     quick: bool = False
-    small: bool = False
-    check_tasks: int = 2
+    compiled: tuple[str, ...] = ()
+    own: Callable[[], nn.Module] | None = None
+    checked: Callable[[], nn.Module] | None = None
+    many: bool = False
+    unroll: Literal["auto", "graph", "steps"] = "auto"
 
     def loss(self, prediction: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy for classes, squared error for values."""
         return F.mse_loss(prediction, targets) if targets.is_floating_point() else F.cross_entropy(prediction, targets)
+
+    def to_check(self) -> Case:
+        """The same with one task of few queries, on the network that is ``checked``."""
+
+        def batch() -> Batch:
+            b = self.batch()
+            rows = slice(None, None, max(1, b.query.shape[1] // 15))
+            return Batch(b.support[:1], b.support_targets[:1], b.query[:1, rows], b.query_targets[:1, rows])
+
+        if self.checked is None:
+            return replace(self, batch=batch)
+        return replace(self, batch=batch, network=self.checked, own=None)
 
 
 @dataclass(frozen=True)
@@ -87,9 +108,14 @@ class Contender:
         ours: whether it is metacortex.
         settings: at which it runs, in words.
         prepare: from case, network and batch to what is timed; raises `Unable`.
+        one_thread: threads of its own share the tasks, so PyTorch's operations get one each.
+        installed: as a program gets it that only imports PyTorch, without metacortex's setting of the allocator,
+            which all others have; such rows are shown beside the ratio and do not enter it.
     """
 
     name: str
     ours: bool
     settings: str
     prepare: Callable[[Case, nn.Module, Batch], Step]
+    one_thread: bool = False
+    installed: bool = False

@@ -1,4 +1,4 @@
-"""The cases, and their networks and tasks: noise of the right shapes, drawn from a fixed seed."""
+"""The cases, and their tasks: noise of the right shapes, drawn from a fixed seed."""
 
 from __future__ import annotations
 
@@ -6,56 +6,20 @@ import math
 from functools import partial
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from benchmarks.side_by_side.case import Batch, Case
-from metacortex.nn.classifier import Classifier
+from benchmarks.side_by_side.networks import (
+    conv4,
+    lstm,
+    own_conv4,
+    own_lstm,
+    own_resnet12,
+    perceptron,
+    resnet12,
+    transformer,
+)
 
-__all__ = ["CASES", "image_batch", "sinusoid_batch"]
-
-
-class _Perceptron(nn.Sequential):
-    features = 40
-
-    def __init__(self) -> None:
-        super().__init__(nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU())
-
-
-class _Conv4(nn.Module):
-    """Four blocks of stock layers, as any user would write them: pooling before the ReLU, channels-last weights."""
-
-    def __init__(self, channels: int, size: int, width: int = 64) -> None:
-        super().__init__()
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(channels if i == 0 else width, width, 3, padding=1, bias=False) for i in range(4)
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width, track_running_stats=False) for _ in range(4))
-        self.features = width * (size >> 4) ** 2
-        self.to(memory_format=torch.channels_last)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.relu(F.max_pool2d(norm(convolution(x)), 2))
-        return x.flatten(1)
-
-
-def _with_head(backbone: nn.Module, outputs: int) -> nn.Module:
-    model = Classifier(backbone, outputs)
-    model.head.reset_parameters()  # a head of zeros would hide the second derivatives of the body
-    return model
-
-
-def perceptron() -> nn.Module:
-    """1-40-40-1."""
-    torch.manual_seed(0)
-    return _with_head(_Perceptron(), 1)
-
-
-def conv4(channels: int, size: int, width: int = 64) -> nn.Module:
-    """Conv4 with a head for five classes."""
-    torch.manual_seed(0)
-    return _with_head(_Conv4(channels, size, width), 5)
+__all__ = ["CASES", "image_batch", "sequence_batch", "sinusoid_batch"]
 
 
 def sinusoid_batch(tasks: int = 25, shot: int = 10) -> Batch:
@@ -80,20 +44,45 @@ def image_batch(tasks: int, channels: int, size: int, shot: int, queries: int, w
     )
 
 
-def _images(name: str, tasks: int = 16, **options: object) -> Case:
-    return Case(name, partial(conv4, 1, 28), partial(image_batch, tasks, 1, 28, 1, 15), **options)  # type: ignore[arg-type]
+def sequence_batch(tasks: int, length: int = 16, width: int = 8, shot: int = 1, queries: int = 5) -> Batch:
+    """Sequences ``[T, N, L, D]`` of five classes, likewise."""
+    b = image_batch(tasks, 1, length, shot, queries)
+    return Batch(b.support[:, :, 0, :, :width], b.support_targets, b.query[:, :, 0, :, :width], b.query_targets)
 
+
+def _images(name: str, tasks: int = 16, **options: object) -> Case:
+    network, own, batch = partial(conv4, 1, 28), partial(own_conv4, 1, 28), partial(image_batch, tasks, 1, 28, 1, 15)
+    return Case(name, network, batch, own=own, **options)  # type: ignore[arg-type]
+
+
+_NARROW = (4, 4, 8, 8)
 
 CASES = (
-    Case("sinusoid K=1", perceptron, sinusoid_batch, inner_lr=0.01, goal=30, quick=True, small=True),
-    Case("sinusoid K=5", perceptron, sinusoid_batch, inner_lr=0.01, steps=5, goal=15, quick=True, small=True),
-    _images("Conv4 28x28 K=1 order 2", goal=1.5, quick=True),
+    Case(
+        "sinusoid K=1", perceptron, sinusoid_batch, inner_lr=0.01, goal=30, quick=True,
+        compiled=("compile-vmap",),
+    ),
+    Case(
+        "sinusoid K=5", perceptron, sinusoid_batch, inner_lr=0.01, steps=5, goal=15,
+        compiled=("compile-vmap",),
+    ),
+    _images("Conv4 28x28 K=1 order 2", goal=1.5, quick=True, compiled=("compile",)),
     _images("Conv4 28x28 K=1 order 1", order=1),
     _images("Conv4 28x28 K=5 order 2", steps=5, goal=1.5),
     _images("Conv4 28x28 K=5 order 1", steps=5, order=1),
-    _images("Conv4 28x28 32 tasks K=1 order 2", tasks=32, goal=1.5),
-    _images("Conv4 28x28 32 tasks K=5 order 2", tasks=32, steps=5, goal=1.5),
-    Case("Conv4 84x84 5-shot K=1 order 2", partial(conv4, 3, 84, 32), partial(image_batch, 4, 3, 84, 5, 15)),
-    _images("ANIL Conv4 K=5", learner="anil", steps=5, goal=2, quick=True),
+    _images("Conv4 28x28 32 tasks K=1 order 2", tasks=32, goal=1.5, many=True),
+    _images("Conv4 28x28 32 tasks K=5 order 2", tasks=32, steps=5, goal=1.5, many=True),
+    Case(
+        "Conv4 84x84 5-shot K=1 order 2", partial(conv4, 3, 84, 32), partial(image_batch, 2, 3, 84, 5, 15),
+        own=partial(own_conv4, 3, 84, 32), checked=partial(conv4, 3, 84, 4), many=True,
+    ),
+    _images("ANIL Conv4 K=5", learner="anil", steps=5, goal=2),
     _images("ProtoNet Conv4", learner="protonet", steps=0, goal=2, quick=True),
-)
+    _images("R2D2 Conv4", learner="r2d2", steps=0, goal=2),
+    Case(
+        "ResNet-12 84x84 K=1 order 1", resnet12, partial(image_batch, 2, 3, 84, 1, 3), order=1, own=own_resnet12,
+        checked=partial(resnet12, _NARROW), many=True,
+    ),
+    Case("transformer K=1 order 2", transformer, partial(sequence_batch, 16)),
+    Case("LSTM K=1 order 2", lstm, partial(sequence_batch, 16), own=own_lstm),
+)  # fmt: skip

@@ -48,8 +48,10 @@ def _mean(model: nn.Module, tasks: int) -> Gradients:
 
 def _learn2learn(case: Case, model: nn.Module, batch: Batch) -> Step:
     without_init("learn2learn")
+    if case.learner == "r2d2":
+        raise Unable("it has no ridge regression")
     if case.learner == "protonet":
-        raise Unable("its PrototypicalClassifier is no training step: the plain loop stands for it")
+        return _learn2learn_protonet(case, model, batch)
     without_init("learn2learn.algorithms")
     maml_class = load("learn2learn.algorithms.maml").MAML
     wrapped = maml_class(model.head if case.learner == "anil" else model, lr=case.inner_lr, first_order=case.order == 1)
@@ -63,6 +65,21 @@ def _learn2learn(case: Case, model: nn.Module, batch: Batch) -> Step:
             for _ in range(case.steps):
                 learner.adapt(case.loss(learner(support), targets))
             case.loss(learner(query), query_targets).backward()
+        return _mean(model, len(batch))
+
+    return step
+
+
+def _learn2learn_protonet(case: Case, model: nn.Module, batch: Batch) -> Step:
+    without_init("learn2learn.nn")
+    classifier = load("learn2learn.nn.protonet").PrototypicalClassifier()
+
+    def step() -> Gradients:
+        for i in range(len(batch)):
+            support, targets, query, query_targets = batch.task(i)
+            features = model.backbone(torch.cat([support, query]))  # type: ignore[operator]
+            classifier.fit_(features[: len(support)], targets)
+            case.loss(classifier(features[len(support) :]), query_targets).backward()
         return _mean(model, len(batch))
 
     return step
@@ -118,7 +135,7 @@ def _torchopt(case: Case, model: nn.Module, batch: Batch) -> Step:
 
 def _easyfsl(case: Case, model: nn.Module, batch: Batch) -> Step:
     if case.learner != "protonet":
-        raise Unable("it has metric learners only")
+        raise Unable("of the learners here it has ProtoNet only")
     load("easyfsl.methods.prototypical_networks")
     raise Unable("its ProtoNet scores by distances that are not squared: another loss, no gradient to compare")
 
@@ -128,4 +145,5 @@ LIBRARIES = (
     Contender("higher", False, "innerloop_ctx, copy_initial_weights=False, backward after each task", _higher),
     Contender("torchopt", False, "MetaSGD, states by reference, backward after each task", _torchopt),
     Contender("easyfsl", False, "PrototypicalNetworks", _easyfsl),
+    Contender("learn2learn, as installed", False, "without the allocator's setting", _learn2learn, installed=True),
 )

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-import json
-import resource
+import math
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
+import numpy as np
 
-from benchmarks.side_by_side.case import Case, Contender, Gradients, Step, Unable
-from benchmarks.side_by_side.ours import compile_seconds
+from benchmarks.side_by_side.case import Case, Contender, Unable
+from benchmarks.side_by_side.processes import Arrays, Racer, checked_gradient, said
 
-__all__ = ["CaseResult", "Row", "compare", "gap", "peak_memory"]
+__all__ = ["CaseResult", "Row", "compare", "gap"]
 
 TOLERANCE = 1e-8
 """Largest difference of meta-gradients in float64, relative to the largest entry."""
+
+_TURN = 0.03
+"""Seconds of a turn at least: shorter steps are repeated."""
+
+_ROUNDS = 5, 60
+"""Fewest and most rounds."""
+
+_BEHIND = 1.5
+"""Who takes this many times as long as the quickest of the own side is timed in the first round only."""
 
 
 @dataclass
@@ -32,17 +37,19 @@ class Row:
         contender: its name.
         ours: whether it is metacortex.
         settings: at which it ran.
+        installed: see `Contender.installed`.
         gap: from the reference gradient in float64; ``None`` where it was not compared.
-        seconds: of each timed round.
+        seconds: of each timed round; one alone where it was far behind.
         compiling: seconds spent compiling.
         break_even: meta-steps after which compiling has paid, against metacortex's fastest that does not compile.
-        peak_mib: peak memory of a process that does nothing else, less that of one that only imports.
+        peak_mib: peak memory of its process up to the end of the first step, over what importing takes.
         reason: why it was not timed.
     """
 
     contender: str
     ours: bool
     settings: str
+    installed: bool = False
     gap: float | None = None
     seconds: list[float] = field(default_factory=list)
     compiling: float = 0.0
@@ -64,17 +71,22 @@ class CaseResult:
     goal: float
     rows: list[Row]
 
-    def best(self, *, ours: bool) -> Row | None:
+    def best(self, *, ours: bool, installed: bool = False) -> Row | None:
         """The fastest that was timed."""
-        timed = [r for r in self.rows if r.ours == ours and r.seconds]
+        timed = [r for r in self.rows if r.ours == ours and r.installed == installed and r.seconds]
         return min(timed, key=lambda r: r.median) if timed else None
 
-    def ratios(self) -> list[float]:
-        """The best peer's time to ours in each round; empty without a peer."""
-        mine, peer = self.best(ours=True), self.best(ours=False)
+    def library(self) -> Row | None:
+        """The fastest peer that is somebody's library, not written by hand."""
+        timed = [r for r in self.rows if not r.ours and not r.installed and r.seconds and r.contender in _LIBRARIES]
+        return min(timed, key=lambda r: r.median) if timed else None
+
+    def ratios(self, against: Row | None = None) -> list[float]:
+        """The best peer's time (or another's) to ours in each round; empty without a peer."""
+        mine, peer = self.best(ours=True), against or self.best(ours=False)
         if mine is None or peer is None:
             return []
-        return [b / a for a, b in zip(mine.seconds, peer.seconds, strict=True)]
+        return [b / a for a, b in zip(mine.seconds, peer.seconds, strict=False)]
 
     def line(self) -> str:
         """``sinusoid K=1 … 41.0x``, with spread and the goal."""
@@ -83,9 +95,13 @@ class CaseResult:
             return f"{self.case:<34} no strategy of metacortex could do it"
         if peer is None or not ratios:
             return f"{self.case:<34} {1000 * mine.median:.3g} ms ({mine.contender}), no peer"
-        goal = f", goal {self.goal:g}x" if self.goal else ""
+        beside = [f"goal {self.goal:g}x"] if self.goal else []
+        for row, words in ((self.best(ours=False, installed=True), "as installed"), (self.library(), "best library")):
+            if row is not None:
+                beside.append(f"{words} {statistics.median(self.ratios(row)):.1f}x")
         return (
-            f"{self.case:<34} {statistics.median(ratios):5.1f}x  ({min(ratios):.1f} to {max(ratios):.1f}{goal}): "
+            f"{self.case:<34} {statistics.median(ratios):5.1f}x  ({min(ratios):.1f} to {max(ratios):.1f}; "
+            f"{', '.join(beside)}): "
             f"{mine.contender} {1000 * mine.median:.3g} ms, {peer.contender} {1000 * peer.median:.3g} ms"
         )
 
@@ -94,45 +110,53 @@ class CaseResult:
         return {"case": self.case, "goal": self.goal, "ratios": self.ratios(), "rows": [asdict(r) for r in self.rows]}
 
 
-def gap(got: Gradients, expected: Gradients) -> float:
+_LIBRARIES = ("learn2learn", "higher", "torchopt", "easyfsl")
+
+
+def gap(got: Arrays, expected: Arrays) -> float:
     """Largest difference relative to the largest entry; infinite where a parameter is missing."""
     # A head that a learner does not use has no gradient.
-    expected = {n: g for n, g in expected.items() if n in got or bool(g.abs().max() > 0)}
+    expected = {n: g for n, g in expected.items() if n in got or bool(np.abs(g).max() > 0)}
     if set(expected) - set(got):
-        return float("inf")
-    largest = max(float(g.abs().max()) for g in expected.values())
-    return max(float((got[n] - g).abs().max()) for n, g in expected.items()) / largest
+        return math.inf
+    largest = max(float(np.abs(g).max()) for g in expected.values())
+    return max(float(np.abs(got[n] - g).max()) for n, g in expected.items()) / largest
 
 
-def _prepared(case: Case, contender: Contender, dtype: torch.dtype, tasks: int | None) -> Step:
-    batch = case.batch().to(dtype)
-    if tasks is not None:
-        batch = type(batch)(*(x[:tasks] for x in batch.task(slice(None))))  # type: ignore[arg-type]
-    try:
-        return contender.prepare(case, copy.deepcopy(case.network()).to(dtype), batch)
-    except Unable:
-        raise
-    except Exception as error:  # whatever a library raises is its answer
-        raise Unable(_said(error)) from error
+class _Here:
+    """As a `Racer`, in this process."""
+
+    def __init__(self, case: Case, contender: Contender) -> None:
+        self.case, self.contender = case, contender
+
+    def warm_up(self) -> dict[str, float]:
+        import torch
+
+        from benchmarks.side_by_side.processes import prepared
+
+        self.step = prepared(self.case, self.contender, torch.float32)
+        self.step()
+        return {"mib": 0.0, "compiling": 0.0}
+
+    def gradient(self) -> Arrays:
+        try:
+            return checked_gradient(self.case, self.contender)
+        except Exception as error:
+            raise Unable(said(error)) from error
+
+    def time(self, repeats: int = 1) -> float:
+        began = time.perf_counter()
+        for _ in range(repeats):
+            self.step()
+        return (time.perf_counter() - began) / repeats
+
+    def close(self) -> None:
+        pass
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-
-
-def _check(case: Case, contender: Contender, reference: Gradients, row: Row) -> None:
-    """Compare in float64; a contender that is wrong, or cannot, is not timed."""
-    try:
-        row.gap = gap(_prepared(case, contender, torch.float64, case.check_tasks)(), reference)
-        if not row.gap <= TOLERANCE:
-            row.reason = f"its meta-gradient is wrong: {row.gap:.1e} of the largest entry in float64"
-    except Unable as error:
-        row.reason = str(error)
-    except Exception as error:  # as above
-        row.reason = _said(error)
-
-
-def compare(case: Case, contenders: Sequence[Contender], reference: Contender, *, seconds: float) -> CaseResult:
+def compare(
+    case: Case, contenders: Sequence[Contender], reference: Contender, *, seconds: float, forked: bool = True
+) -> CaseResult:
     """Check all, then time those that are right, in turns.
 
     Args:
@@ -140,38 +164,52 @@ def compare(case: Case, contenders: Sequence[Contender], reference: Contender, *
         contenders: who does it.
         reference: whose gradient in float64 is taken as right.
         seconds: about how long to time, all contenders together.
+        forked: each in a process of its own.
     """
-    expected = _prepared(case, reference, torch.float64, case.check_tasks)()
-    rows, steps = [], {}
+    start = Racer if forked else _Here
+    first = start(case, reference)
+    expected = first.gradient()
+    first.close()
+    rows: list[Row] = []
+    racers: dict[str, Any] = {}
     for contender in contenders:
-        row = Row(contender.name, contender.ours, contender.settings)
+        row = Row(contender.name, contender.ours, contender.settings, contender.installed)
         rows.append(row)
-        compiled = contender.ours and "compile" in contender.name
-        if not compiled:
-            _check(case, contender, expected, row)
-        if row.reason is None:
-            try:
-                steps[contender.name] = _prepared(case, contender, torch.float32, None)
-                steps[contender.name]()
-            except Unable as error:
-                row.reason = str(error)
-        if compiled:
-            row.compiling = compile_seconds(case, contender.name.split()[-1])
+        racer = racers[row.contender] = start(case, contender)
+        try:
+            told = racer.warm_up()
+            row.peak_mib, row.compiling = told["mib"], told["compiling"]
+            if not row.compiling:  # compiled code is checked against the same without compiling when it is made
+                row.gap = gap(racer.gradient(), expected)
+                if not row.gap <= TOLERANCE:
+                    row.reason = f"its meta-gradient is wrong: {row.gap:.1e} of the largest entry in float64"
+        except Unable as error:
+            row.reason = str(error)
+        if row.reason is not None:
+            racer.close()
     timed = [r for r in rows if r.reason is None]
-    _time_in_turns(timed, steps, seconds)
+    _time_in_turns(timed, racers, seconds)
+    for row in timed:
+        racers[row.contender].close()
     _break_even(timed)
     return CaseResult(case.name, case.goal, rows)
 
 
-def _time_in_turns(rows: Sequence[Row], steps: dict[str, Step], seconds: float) -> None:
-    """One round is one step of each, in an order that turns, so that what disturbs the machine disturbs all."""
+def _time_in_turns(rows: Sequence[Row], racers: dict[str, Any], seconds: float) -> None:
+    """One round is a turn of each, in an order that turns, so that what disturbs the machine disturbs all."""
+    repeats = {}
+    for row in rows:
+        once = racers[row.contender].time()
+        repeats[row.contender] = max(1, math.ceil(_TURN / once))
+        row.seconds.append(racers[row.contender].time(repeats[row.contender]))
+    rows = [r for r in rows if r.seconds[0] <= _BEHIND * min(x.seconds[0] for x in rows if x.ours == r.ours)]
+    for row in rows:
+        row.seconds.clear()
     end, rounds = time.perf_counter() + seconds, 0
-    while rounds < 3 or (time.perf_counter() < end and rounds < 200):
+    while rounds < _ROUNDS[0] or (time.perf_counter() < end and rounds < _ROUNDS[1]):
         for i in range(len(rows)):
             row = rows[(i + rounds) % len(rows)]
-            began = time.perf_counter()
-            steps[row.contender]()
-            row.seconds.append(time.perf_counter() - began)
+            row.seconds.append(racers[row.contender].time(repeats[row.contender]))
         rounds += 1
 
 
@@ -180,19 +218,3 @@ def _break_even(rows: Sequence[Row]) -> None:
     for row in rows:
         if row.compiling and eager and row.median < min(eager):
             row.break_even = round(row.compiling / (min(eager) - row.median))
-
-
-def peak_memory(case: str, contender: str) -> float | None:
-    """MiB that one step takes at most in a process of its own, over what importing takes; ``None`` if it fails."""
-    command = [sys.executable, "-m", "benchmarks.side_by_side", "--worker", case, contender]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return json.loads(done.stdout)["mib"] if done.returncode == 0 else None
-
-
-def worker(case: Case, contender: Contender) -> None:
-    """Print what one step takes; run by `peak_memory`."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = _prepared(case, contender, torch.float32, None)
-    step()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"mib": (after - before) / 1024}))

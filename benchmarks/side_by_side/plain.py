@@ -9,10 +9,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from benchmarks.side_by_side.case import Batch, Case, Contender, Gradients, Step, Unable
+from benchmarks.side_by_side.ours import RIDGE, SCALE
 
-__all__ = ["PLAIN", "distances"]
+__all__ = ["EPISODIC", "PLAIN", "distances"]
 
 Weights = dict[str, Tensor]
+
+EPISODIC = ("protonet", "r2d2")
+"""Learners without inner steps."""
 
 
 def distances(features: Tensor, support: Tensor, targets: Tensor) -> Tensor:
@@ -26,7 +30,15 @@ def _episode(case: Case, model: nn.Module, task: tuple[Tensor, ...]) -> Tensor:
     support, targets, query, query_targets = task
     rows = len(support)
     features = model.backbone(torch.cat([support, query]))  # type: ignore[operator]
-    return case.loss(distances(features[rows:], features[:rows], targets), query_targets)
+    compare = ridge_scores if case.learner == "r2d2" else distances
+    return case.loss(compare(features[rows:], features[:rows], targets), query_targets)
+
+
+def ridge_scores(features: Tensor, support: Tensor, targets: Tensor) -> Tensor:
+    """s · x Xᵀ (X Xᵀ + λ I)⁻¹ Y."""
+    one_hot = torch.nn.functional.one_hot(targets).to(support.dtype)
+    penalty = RIDGE * torch.eye(len(support), dtype=support.dtype)
+    return SCALE * features @ (support.T @ torch.linalg.solve(support @ support.T + penalty, one_hot))
 
 
 def _mean(model: nn.Module, tasks: int) -> Gradients:
@@ -47,7 +59,7 @@ def _autograd(case: Case, model: nn.Module, batch: Batch, *, at_once: bool = Fal
 
     def task_loss(task: tuple[Tensor, ...]) -> Tensor:
         support, targets, query, query_targets = task
-        if case.learner == "protonet":
+        if case.learner in EPISODIC:
             return _episode(case, model, task)
         if case.learner == "anil":
             features, head = model.backbone(support), model.head  # type: ignore[operator]
@@ -69,7 +81,7 @@ def _autograd(case: Case, model: nn.Module, batch: Batch, *, at_once: bool = Fal
 
 
 def _torchmeta(case: Case, model: nn.Module, batch: Batch) -> Step:
-    if case.learner == "protonet":
+    if case.learner in EPISODIC:
         raise Unable("the same as the autograd loop")
     return _autograd(case, model, batch, at_once=True)
 
@@ -120,4 +132,5 @@ PLAIN = (
     ),
     Contender("torch.func vmap", False, "grad of vmap of grad, all tasks at once", _vmap),
     Contender("torchmeta's idiom", False, "written by hand: losses of all tasks, one backward", _torchmeta),
+    Contender("autograd loop, as installed", False, "without the allocator's setting", _autograd, installed=True),
 )
