@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -155,6 +157,10 @@ def transformer(width: int = 8) -> nn.Module:
 def lstm(width: int = 8) -> nn.Module:
     """An LSTM of 64 units and a head on its last output."""
     torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said once per process, of GPUs that are not here
+        with torch.backends.mkldnn.flags(enabled=False):
+            pass
     return _with_head(_LSTM(width))
 
 
