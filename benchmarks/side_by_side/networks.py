@@ -99,8 +99,10 @@ class _LSTM(nn.Module):
         self.lstm = nn.LSTM(width, self.features, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.backends.mkldnn.flags(enabled=False):
-            return self.lstm(x)[0][:, -1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of GPUs that are not here
+            with torch.backends.mkldnn.flags(enabled=False):
+                return self.lstm(x)[0][:, -1]
 
 
 class _OwnLSTM(nn.Module):
@@ -157,10 +159,6 @@ def transformer(width: int = 8) -> nn.Module:
 def lstm(width: int = 8) -> nn.Module:
     """An LSTM of 64 units and a head on its last output."""
     torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said once per process, of GPUs that are not here
-        with torch.backends.mkldnn.flags(enabled=False):
-            pass
     return _with_head(_LSTM(width))
 
 

@@ -96,7 +96,8 @@ def _folded(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm, pool: bool) -> T
 
 def _columns(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     """``[D, N, H', W'']``: for each place in a patch, the values under it."""
-    (kh, kw), (sh, sw), (ph, pw) = convolution.kernel_size, convolution.stride, convolution.padding  # type: ignore[misc]
+    (kh, kw), (sh, sw) = convolution.kernel_size, convolution.stride
+    ph, pw = (int(p) for p in convolution.padding)
     x = F.pad(x.detach(), (pw, pw, ph, ph))
     count, channels, height, width = x.shape
     height, width = (height - kh) // sh + 1, (width - kw) // sw + 1
