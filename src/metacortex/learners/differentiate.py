@@ -34,7 +34,7 @@ def grad(
         differentiated unless ``final`` or under ``torch.no_grad``.
 
     Example:
-        >>> grad(lambda w: (w["x"] ** 2).sum())({"x": torch.ones(2)})
+        >>> grad(lambda w: (w["x"] ** 2).sum(), final=True)({"x": torch.ones(2)})
         {'x': tensor([2., 2.])}
     """
 
@@ -78,7 +78,7 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
         (tensor(6.), (tensor(3.),))
     """
     if recording() or transforming():
-        return torch.func.vjp(function, *primals)
+        return torch.func.vjp(function, *primals)  # type: ignore[return-value]
     inputs, spec = tree_flatten(list(primals))
     with torch.enable_grad():
         leaves = _leaves(inputs, again=False)
