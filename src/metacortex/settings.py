@@ -4,8 +4,8 @@
     name = "protonet"    name = "conv4"       name = "omniglot"    steps = 10000
     ...its own options   ...its own options   way = 5              lr = 0.002
 
-An unknown key or a value out of range is a `SettingsError` that names the nearest valid name or
-the allowed range. Settings from a file are overridden by flags with `merge`.
+An unknown key or a value out of range is a `SettingsError` that names the nearest valid name or the range.
+Settings from a file are overridden by flags with `merge`.
 """
 
 from __future__ import annotations
@@ -134,8 +134,7 @@ def _task_settings(data: Any, learner: Any) -> type:
 class TrainingSettings:
     """How the meta-parameters are learned: ``[training]``.
 
-    The budget is either ``steps`` (bit-reproducible) or ``minutes`` (the schedule follows the
-    time spent, so two runs differ).
+    The budget is either ``steps`` (bit-reproducible) or ``minutes`` (the schedule follows the time spent).
     """
 
     steps: int = option(DEFAULT_STEPS, "budget in meta-steps; 0 with a budget in minutes", min=0)
@@ -152,8 +151,10 @@ class TrainingSettings:
     validation_tasks: int = option(100, "fixed validation tasks", min=1)
     checkpoint_every: int = option(250, "steps between checkpoints", min=1)
     log_every: int = option(50, "steps averaged in a line of the log", min=1)
-    strategy: str = option(
-        "loop", "how the engine computes the meta-gradient: loop, vmap, compile, compile-vmap, or auto: the fastest"
+    strategy: str = option("loop", "how meta-gradients are computed: loop, vmap, compile, ..., or auto: the fastest")
+    device: str = option("auto", "where to compute: cpu, cuda, cuda:1, or auto: a GPU where there is one")
+    precision: str = option(
+        "float32", "of convolutions and matrix products; weights stay float32", choices=("float32", "bf16", "tf32")
     )
     micro_tasks: int = option(0, "tasks of a meta-batch computed at once, to save memory; 0: all", min=0)
     micro_queries: int = option(0, "queries of a task computed at once, where that is exact; 0: all", min=0)
@@ -178,7 +179,7 @@ class RunSettings:
         learner: name and options of the learner.
         backbone: name and options of the base model.
         data: source of the tasks, and their sizes.
-        training: budget, optimiser, validation, checkpoints.
+        training: budget, optimiser, engine, validation, checkpoints.
     """
 
     learner: NamedOptions = field(default_factory=lambda: NamedOptions("protonet"))
@@ -218,8 +219,7 @@ _LEARNERS: dict[type, str] = {DataSettings: "protonet", FunctionSettings: "maml"
 def from_mapping(values: Mapping[str, Any]) -> RunSettings:
     """Check nested plain values, as `tomllib` reads them, and make settings of them.
 
-    A section or key left out takes its default; ``[training]`` with ``minutes`` and no ``steps``
-    has a budget in minutes.
+    What is left out takes its default; ``[training]`` with ``minutes`` and no ``steps`` has a budget in minutes.
 
     Raises:
         SettingsError: naming section, key, what was expected and what came.

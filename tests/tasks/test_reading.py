@@ -56,3 +56,15 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert answers.get(timeout=60) == expected
     worker.join(60)
     assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.uint8])
+def test_examples_that_lie_on_a_device_are_read_bit_for_bit(upright: ClassView, view: ClassView, dtype) -> None:
+    rng = np.random.default_rng(0)
+    for source in (upright, view):
+        classes, members = rng.integers(0, len(source), 50), rng.integers(0, 12, 50)
+        reader = ExampleReader(source, dtype)
+        placed = reader.to(torch.device("cpu"))
+        assert placed._there is not None
+        assert placed._there.dtype == torch.uint8
+        assert torch.equal(placed.read(classes, members), reader.read(classes, members))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metacortex.cli.options import Json, Quiet, Threads, examples
+from metacortex.cli.options import Device, Json, Quiet, Threads, examples
 from metacortex.cli.output import emit, note, table, tell
 from metacortex.errors import SettingsError
 
@@ -46,6 +46,7 @@ def compare_command(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="[LEARNER.]SECTION.KEY=VALUE", help="Any setting.")
     ] = None,
+    device: Device = "auto",
     threads: Threads = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -59,6 +60,8 @@ def compare_command(
     from metacortex.training.trainer import limited_threads
 
     options, own = _assigned(assignments or [])
+    if device != "auto":
+        options = {"training.device": device, **options}
     plan = ComparisonPlan(
         _names(learners),
         data,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from metacortex.cli.evaluate_translation import draw_curves_of, score_sets
-from metacortex.cli.options import TRANSLATION, Json, Quiet, Threads, examples
+from metacortex.cli.options import TRANSLATION, Device, Json, Precision, Quiet, Threads, examples
 from metacortex.cli.output import bar, emit, tell
 from metacortex.errors import SettingsError
 
@@ -26,7 +26,7 @@ _EPILOG = examples(
     """What is not given is that of the run. The tasks are fixed: the same for every learner, so that results can
     be compared pair by pair. With --json: accuracy (mean over tasks, 0 to 1), ci95 (half width of its 95 %
     interval), tasks, loss, protocol (data, data_protocol, split, way, shot, queries, seed, norm,
-    inner_steps, description),
+    inner_steps, description; precision if it is not float32),
     fingerprint (results with the same one are of the same tasks), learner, checkpoint, scores (accuracy of each
     task), run, saved. A run that translates is scored over whole sets: bleu, chrf, exact (means over the pairs),
     bleu_shuffled_description, bleu_wrong_description, bleu_empty_description, bleu_unseen_wording, pairs (the same
@@ -99,6 +99,8 @@ def evaluate_command(
         Path | None,
         typer.Option(metavar="FOLDER", rich_help_panel=TRANSLATION, help="Where the curve goes.", show_default=False),
     ] = None,
+    device: Device = "auto",
+    precision: Precision = "float32",
     threads: Threads = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -136,6 +138,8 @@ def evaluate_command(
             inner_steps=inner_steps,
             protocol=protocol,
             checkpoint=checkpoint,
+            device=device,
+            precision=precision,
             progress=progress,
         )
     write_run_report(run)

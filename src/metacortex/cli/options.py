@@ -9,10 +9,16 @@ import typer
 
 from metacortex.errors import SettingsError
 
-__all__ = ["TRANSLATION", "Json", "Quiet", "Threads", "examples", "parse_assignments"]
+__all__ = ["TRANSLATION", "Device", "Json", "Precision", "Quiet", "Threads", "examples", "parse_assignments"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Device = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:N or auto: a GPU where there is one.")
+]
+Precision = Annotated[
+    str, typer.Option("--precision", metavar="NAME", help="float32, bf16 (rounded products) or tf32 (on GPUs).")
+]
 TRANSLATION = "Runs that translate"
 """Panel of the options that only such runs have a use for."""
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads of PyTorch; 0: as it decides.")]

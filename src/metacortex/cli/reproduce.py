@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metacortex.cli.options import Json, Quiet, examples
+from metacortex.cli.options import Device, Json, Quiet, examples
 from metacortex.cli.output import bar, emit, table, tell
 from metacortex.errors import SettingsError
 
@@ -34,6 +34,7 @@ def reproduce_command(
     run: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Measure this run instead of training.", show_default=False)
     ] = None,
+    device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -55,7 +56,7 @@ def reproduce_command(
     if out is None and run is None:
         raise SettingsError("say where the run goes (--out FOLDER), or which run to measure (--run RUN)")
     with bar("evaluating", show=not quiet) as progress:
-        findings, folder = reproduce(chosen, out, run=run, progress=not quiet, evaluating=progress)
+        findings, folder = reproduce(chosen, out, run=run, device=device, progress=not quiet, evaluating=progress)
     if as_json:
         rows = [finding.to_json() for finding in findings]
         emit("reproduce", {"recipe": chosen.name, "paper": chosen.paper, "run": str(folder), "figures": rows})

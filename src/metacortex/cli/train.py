@@ -57,6 +57,8 @@ _FLAGS = {
     "lr": "training.lr",
     "seed": "training.seed",
     "strategy": "training.strategy",
+    "device": "training.device",
+    "precision": "training.precision",
     "micro_tasks": "training.micro_tasks",
     "micro_queries": "training.micro_queries",
     "workers": "training.workers",
@@ -155,6 +157,12 @@ def train_command(
             "How the meta-gradient is computed: loop, vmap, compile, compile-vmap, or auto (the fastest).",
             "Optimisation",
         ),
+    ] = None,
+    device: Annotated[
+        str | None, _flag("device", "cpu, cuda, cuda:N or auto: a GPU if there is one.", "Optimisation")
+    ] = None,
+    precision: Annotated[
+        str | None, _flag("precision", "float32, bf16 (rounded products) or tf32 (on GPUs).", "Optimisation")
     ] = None,
     micro_tasks: Annotated[
         str | None, _flag("micro-tasks", "Tasks computed at once, to save memory; 0: all.", "Optimisation", "N")

@@ -206,13 +206,14 @@ def _measure(learner: Learner, run: Path, plan: ComparisonPlan, tell: Tell, seco
     results: dict[Cell, EvaluationResult] = {}
     refused: dict[Cell, str] = {}
     loaded = load_run(run)
+    device = loaded.settings.training.device
     for number, cell in enumerate(plan.cells):
         tell(learner.name, 0.8 + 0.2 * number / len(plan.cells), f"testing on {cell}")
         try:
-            results[cell] = evaluate_run(run, cell.data, shot=cell.shot, tasks=plan.tasks)
+            results[cell] = evaluate_run(run, cell.data, shot=cell.shot, tasks=plan.tasks, device=device)
         except LearnerError as error:
             refused[cell] = str(error)
-    data = loaded.settings.data
+    data, learner = loaded.settings.data, loaded.learner  # time and memory are those on a CPU
     tasks = open_domain(data).tasks("test", data)
     return Entrant(
         learner.name,

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from metacortex.engine.compiled import CompileWarning, compile_report
+from metacortex.engine.devices import device_of, random_devices
 from metacortex.engine.gradient import meta_gradient, strategy_names
+from metacortex.engine.graphs import GraphWarning
 from metacortex.learners.base import Learner
 from metacortex.task import Task
 
@@ -51,7 +53,14 @@ class Choice:
 
 
 def choose_strategy(
-    learner: Learner, batch: Task, *, workers: int = 1, steps: int = 0, seconds: float = 0.0, repeats: int = 3
+    learner: Learner,
+    batch: Task,
+    *,
+    workers: int = 1,
+    steps: int = 0,
+    seconds: float = 0.0,
+    repeats: int = 3,
+    precision: str = "float32",
 ) -> Choice:
     """Measure every strategy that can pay on a batch of the run; the learner is left as it is.
 
@@ -62,28 +71,30 @@ def choose_strategy(
         steps: length of the run in meta-steps; or
         seconds: its length in seconds. Compiling is tried where the run is long enough to pay for it.
         repeats: measurements of each, after a first that is not counted; the fastest counts.
+        precision: of the run.
 
     Returns:
         The `Choice`; a strategy that fails for this learner is not taken.
     """
     found: dict[str, float] = {}
     reasons: dict[str, str] = {}
-    with torch.random.fork_rng(devices=[]):
-        for name in strategy_names():
+    device = device_of(learner)
+    with torch.random.fork_rng(devices=random_devices(device)), warnings.catch_warnings():
+        warnings.simplefilter("error", GraphWarning)
+        for name in strategy_names(graphs=device.type == "cuda"):
             try:
-                found[name] = _time(learner, batch, name, workers, repeats)
+                found[name] = _time(learner, batch, name, workers, repeats, precision)
             except Exception as error:  # e.g. an operation without a rule for vmap
                 reasons[name] = (str(error).strip() or type(error).__name__).splitlines()[0]
         if not found:
-            meta_gradient(learner, batch, workers=workers)  # says what is wrong
+            meta_gradient(learner, batch, workers=workers, precision=precision)  # says what is wrong
         fastest = min(found, key=lambda name: found[name])
         if max(seconds, steps * found[fastest]) < _WORTH * _COMPILING_TAKES:
             reasons["compile"] = "the run is too short for compiling to pay"
             return Choice(fastest, found, reasons=reasons)
-        name = "compile-vmap" if fastest == "vmap" else "compile"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CompileWarning)
-            took = _time(learner, batch, name, workers, repeats)
+        name = "compile-vmap" if fastest.endswith("vmap") else "compile"
+        warnings.simplefilter("ignore", CompileWarning)
+        took = _time(learner, batch, name, workers, repeats, precision)
     report = compile_report(learner, name)
     if report.reason is None:
         found[name] = took
@@ -92,10 +103,12 @@ def choose_strategy(
     return Choice(min(found, key=lambda name: found[name]), found, report.seconds, reasons)
 
 
-def _time(learner: Learner, batch: Task, strategy: str, workers: int, repeats: int) -> float:
+def _time(learner: Learner, batch: Task, strategy: str, workers: int, repeats: int, precision: str) -> float:
     taken = []
     for _ in range(1 + repeats):
         began = time.perf_counter()
-        meta_gradient(learner, batch, strategy=strategy, workers=workers)
+        meta_gradient(learner, batch, strategy=strategy, workers=workers, precision=precision)
+        if batch.query.targets.is_cuda:
+            torch.cuda.synchronize()
         taken.append(time.perf_counter() - began)
     return min(taken[1:])

@@ -13,25 +13,27 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
 
+from metacortex.engine.agreement import gap, tolerance
 from metacortex.engine.capture import Captured, Result, Signature, capture, signature
+from metacortex.engine.graphs import Replays, agree, in_streams
+from metacortex.engine.precision import autocasting
 from metacortex.errors import LearnerError
 from metacortex.learners.base import Gradients, Learner, Outcome
 from metacortex.task import Task, unstack_tasks
-from metacortex.tree import tree_leaves, tree_map
+from metacortex.tree import tree_map
 
 __all__ = ["CompileReport", "CompileWarning", "Compiling", "compile_report", "keep_machine_code"]
 
 _SHAPES = 8
 """Graphs kept for one learner; tasks of ever new shapes are not worth compiling."""
-
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-3}
-"""Largest difference from the gradient computed without compiling, relative to the largest entry."""
 
 
 class CompileWarning(UserWarning):
@@ -91,36 +93,42 @@ class Compiling:
 
     def __init__(self, name: str, eager: Callable[[Learner, Task], Result], *, batched: bool) -> None:
         self.name, self.eager, self.batched = name, eager, batched
+        self._replays = Replays()
         _KEPT.setdefault(name, WeakKeyDictionary())
 
-    def __call__(self, learner: Learner, batch: Task, workers: int = 1) -> tuple[Gradients, Outcome] | None:
+    def __call__(
+        self, learner: Learner, batch: Task, workers: int = 1, precision: str = "float32"
+    ) -> tuple[Gradients, Outcome] | None:
         """Sum of the task gradients and outcomes per task ``[T, ...]``; ``None`` where it cannot be compiled."""
         tasks = batch.without_info()
-        if self.batched:
-            graph = self._graph(learner, tasks)
-            return None if graph is None else graph(learner, tasks)
-        singles = unstack_tasks(tasks)
-        graph = self._graph(learner, singles[0])
+        part = tasks if self.batched else tree_map(itemgetter(0), tasks)
+        graph = self._graph(learner, part, precision)
         if graph is None:
             return None
-        total, outcomes = _in_turn(graph, learner, singles, workers)
+        if tasks.query.targets.is_cuda:
+            run = graph if self.batched else partial(in_streams, graph)
+            done = self._replays(run, learner, tasks, precision, partial(agree, precision=precision))
+            return run(learner, tasks) if done is None else done
+        if self.batched:
+            return graph(learner, tasks)
+        total, outcomes = _in_turn(graph, learner, unstack_tasks(tasks), workers)
         return total, tree_map(lambda *xs: torch.stack(xs), outcomes[0], *outcomes[1:])
 
-    def _graph(self, learner: Learner, task: Task) -> Captured | None:
+    def _graph(self, learner: Learner, task: Task, precision: str) -> Captured | None:
         kept = _KEPT[self.name].setdefault(learner, _Kept())
-        key = signature(learner, task)
+        key = (*signature(learner, task), precision)
         if key not in kept.graphs:
-            kept.graphs[key] = self._compiled(learner, task, kept)
+            kept.graphs[key] = self._compiled(learner, task, kept, precision)
         return kept.graphs[key]
 
-    def _compiled(self, learner: Learner, task: Task, kept: _Kept) -> Captured | None:
+    def _compiled(self, learner: Learner, task: Task, kept: _Kept, precision: str) -> Captured | None:
         report, began = kept.report, time.perf_counter()
         if report.reason is not None:
             return None
         try:
             if report.graphs == _SHAPES:
                 raise LearnerError(f"its tasks have more than {_SHAPES} different shapes")
-            graph = self._checked(learner, task)
+            graph = self._checked(learner, task, precision)
         except LearnerError as error:
             report.reason = str(error)
             warnings.warn(
@@ -135,8 +143,13 @@ class Compiling:
         report.operations = max(report.operations, graph.operations)
         return graph
 
-    def _checked(self, learner: Learner, task: Task) -> Captured:
-        function = self.eager if self.batched else _one
+    def _checked(self, learner: Learner, task: Task, precision: str) -> Captured:
+        device = task.query.targets.device
+
+        def function(learner: Learner, task: Task) -> Result:
+            with autocasting(precision, device):
+                return self.eager(learner, task) if self.batched else learner.task_gradient(task)
+
         recorded = capture(function, learner, task)
         compiled = replace(recorded, run=_machine_code(recorded))
         try:
@@ -145,14 +158,10 @@ class Compiling:
                 got = compiled(learner, task)
         except Exception as error:  # compilers fail in many ways
             raise LearnerError(_compiler_failed(error)) from error
-        gap = _gap(got[0], function(learner, task)[0])
-        if not gap <= _TOLERANCE.get(next(iter(got[0].values())).dtype, 5e-2):
-            raise LearnerError(f"the compiled gradient differs by {gap:.1e} from the one that is not compiled")
+        differs = gap(got[0], function(learner, task)[0])
+        if not differs <= tolerance(got[0], precision):
+            raise LearnerError(f"the compiled gradient differs by {differs:.1e} from the one that is not compiled")
         return compiled
-
-
-def _one(learner: Learner, task: Task) -> Result:
-    return learner.task_gradient(task)
 
 
 def _machine_code(recorded: Captured) -> Callable[..., list[torch.Tensor]]:
@@ -168,14 +177,6 @@ def _compiler_failed(error: Exception) -> str:
         f"the compiler failed ({reason}); PyTorch needs a C++ compiler, and its "
         f"cache {folder} must be writable and whole: delete it if a process was killed while compiling"
     )
-
-
-def _gap(got: Gradients, expected: Gradients) -> float:
-    """Largest difference, relative to the largest entry; NaN where either has one."""
-    largest = max((float(x.abs().max()) for x in tree_leaves(expected) if x.numel()), default=0.0)
-    differences = [float((got[name] - x).abs().max()) for name, x in expected.items() if x.numel()]
-    worst = float(torch.tensor(differences).max()) if differences else 0.0
-    return worst / max(largest, 1e-12)
 
 
 def _in_turn(graph: Captured, learner: Learner, tasks: list[Task], workers: int) -> tuple[Gradients, list[Outcome]]:

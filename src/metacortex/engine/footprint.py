@@ -17,6 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from metacortex.engine.gradient import meta_gradient
+from metacortex.engine.graphs import STREAMS
 from metacortex.learners.base import Learner
 from metacortex.learners.gradient.base import GradientLearner
 from metacortex.nn.mode import capturing
@@ -25,8 +26,8 @@ from metacortex.tree import tree_leaves, tree_map
 
 __all__ = ["Footprint", "PeakMemory", "estimate_footprint"]
 
-_EAGER = {"compile": "loop", "compile-vmap": "vmap"}
-"""Compiled code takes about what it is compiled from does, or less."""
+_EAGER = {"compile": "loop", "compile-vmap": "vmap", "graph": "loop", "graph-vmap": "vmap"}
+"""Compiled and recorded code takes about what it is made from does, or less."""
 
 _ENOUGH_STEPS = 4
 """Inner steps that are gone through; from there on memory grows evenly with their number, or not at all."""
@@ -121,6 +122,8 @@ def estimate_footprint(
     """
     count = batch.support.targets.shape[0]
     at_once = min(micro_tasks or count, count)
+    if strategy in ("graph", "compile") and batch.query.targets.is_cuda:
+        workers = STREAMS
     strategy = _EAGER.get(strategy, strategy)
     part = _cut(batch, 1 if strategy == "loop" else -(-at_once // workers), micro_queries)
     computing, traced = _computing(learner, part, strategy)

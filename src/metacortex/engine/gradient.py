@@ -4,7 +4,8 @@
 
 ``loop`` is the reference: one task after the other, plain and eager. Every other strategy must
 give the same gradient. ``vmap`` computes all tasks at once. ``compile`` is ``loop`` with the gradient of one task as
-machine code, ``compile-vmap`` the same for all tasks at once, see `metacortex.engine.compiled`.
+machine code, ``compile-vmap`` the same for all tasks at once, see `metacortex.engine.compiled`. On a GPU ``graph``
+and ``graph-vmap`` launch what ``loop`` and ``vmap`` compute as one CUDA graph, see `metacortex.engine.graphs`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from metacortex.engine.compiled import Compiling
+from metacortex.engine.devices import device_of
 from metacortex.engine.distributed import Ranks
+from metacortex.engine.graphs import Graphing, Replays
 from metacortex.engine.micro import check_query_chunks, in_query_chunks, task_chunks
+from metacortex.engine.precision import autocasting, check_precision, rounding
 from metacortex.engine.totals import Totals, add_up
 from metacortex.engine.workers import spread
 from metacortex.errors import LearnerError, SettingsError, unknown_name
@@ -73,15 +77,19 @@ def vectorised(learner: Learner, batch: Task, seeds: Sequence[int] = ()) -> tupl
 _STRATEGIES: dict[str, Strategy] = {"loop": loop, "vmap": vectorised}
 """Those that compute as they go; also what the compiling ones fall back to."""
 
-_COMPILING = {
+_GRAPHING: dict[str, tuple[Graphing, str]] = {
+    "graph": (Graphing("graph", None), "loop"),
+    "graph-vmap": (Graphing("graph-vmap", vectorised), "vmap"),
+}
+_COMPILING: dict[str, tuple[Compiling, str]] = {
     "compile": (Compiling("compile", loop, batched=False), "loop"),
     "compile-vmap": (Compiling("compile-vmap", vectorised, batched=True), "vmap"),
 }
 
 
-def strategy_names(*, compiling: bool = False) -> list[str]:
-    """Names of the strategies, sorted; with or without those that compile."""
-    return sorted(_STRATEGIES | _COMPILING if compiling else _STRATEGIES)
+def strategy_names(*, compiling: bool = False, graphs: bool = False) -> list[str]:
+    """Names of the strategies, sorted; with or without those that compile and those that record CUDA graphs."""
+    return sorted(_STRATEGIES | (_COMPILING if compiling else {}) | (_GRAPHING if graphs else {}))
 
 
 def meta_gradient(
@@ -94,6 +102,7 @@ def meta_gradient(
     micro_tasks: int = 0,
     micro_queries: int = 0,
     seeds: Sequence[int] = (),
+    precision: str = "float32",
     ranks: Ranks | None = None,
 ) -> tuple[Gradients, Outcome]:
     """dL/dφ over a batch of tasks.
@@ -110,6 +119,7 @@ def meta_gradient(
             `metacortex.engine.micro.check_query_chunks`; 0: all.
         seeds: a seed for each task of the batch, for learners that draw random numbers; none: they draw from
             PyTorch's generator as it is. With ``vmap`` or ``workers`` only the first of a chunk counts.
+        precision: of convolutions and matrix products, see `metacortex.engine.precision.PRECISIONS`.
         ranks: the processes that share the tasks; each gets the same gradient.
 
     Returns:
@@ -118,8 +128,8 @@ def meta_gradient(
         averaged over the tasks, counters as they are. All detached.
 
     Raises:
-        SettingsError: for an unknown strategy or reduction, sizes out of range, or chunks of queries with a
-            learner for which they are not exact.
+        SettingsError: for an unknown strategy, reduction or precision, sizes out of range, or chunks of queries
+            with a learner for which they are not exact.
         LearnerError: for a learner without parameters to learn.
         RunError: if another process has ended.
     """
@@ -127,21 +137,24 @@ def meta_gradient(
     ranks = Ranks() if ranks is None else ranks
     if batch is None and ranks.size == 1:
         raise SettingsError("a meta-gradient needs at least one task, got no batch")
+    device = device_of(learner)
+    check_precision(precision, device)
     totals, outcomes = Totals(), []
-    for chunk, drawn in () if batch is None else task_chunks(batch, micro_tasks, seeds):
+    with rounding(precision, device):
+        for chunk, drawn in () if batch is None else task_chunks(batch, micro_tasks, seeds):
 
-        def compute(part: Task, drawn: Sequence[int] = drawn) -> tuple[Gradients, Outcome]:
-            return _sums(learner, part, strategy, workers, drawn)
+            def compute(part: Task, drawn: Sequence[int] = drawn) -> tuple[Gradients, Outcome]:
+                return _sums(learner, part, strategy, workers, drawn, precision)
 
-        gradients, outcome = in_query_chunks(compute, learner, chunk, micro_queries)
-        totals.add(gradients, outcome)
-        outcomes.append(outcome)
+            gradients, outcome = in_query_chunks(compute, learner, chunk, micro_queries)
+            totals.add(gradients, outcome)
+            outcomes.append(outcome)
     return _reduced(learner, totals.over(ranks, learner), outcomes, reduction)
 
 
 def _check(learner: Learner, strategy: str, reduction: str, workers: int, tasks: int, queries: int) -> None:
-    if strategy not in strategy_names(compiling=True):
-        raise unknown_name("strategy", strategy, strategy_names(compiling=True))
+    if strategy not in (known := strategy_names(compiling=True, graphs=True)):
+        raise unknown_name("strategy", strategy, known)
     if reduction not in ("mean", "sum"):
         raise unknown_name("reduction", reduction, ("mean", "sum"))
     if not learner.meta_parameters():
@@ -169,32 +182,53 @@ def _reduced(learner: Learner, totals: Totals, outcomes: list[Outcome], reductio
 
 
 def _sums(
-    learner: Learner, batch: Task, strategy: str, workers: int, seeds: Sequence[int]
+    learner: Learner, batch: Task, strategy: str, workers: int, seeds: Sequence[int], precision: str
 ) -> tuple[Gradients, Outcome]:
     """The sum of the task gradients, and the outcomes per task."""
-    if strategy in _COMPILING:
-        compiling, strategy = _COMPILING[strategy]
-        done = compiling(learner, batch, workers)
+    recording = {**_COMPILING, **_GRAPHING}.get(strategy)
+    if recording is not None:
+        record, strategy = recording
+        done = record(learner, batch, workers, precision)
         if done is not None:
             return done
+    device = batch.query.targets.device
+
+    def compute(learner: Learner, batch: Task, seeds: Sequence[int]) -> tuple[Gradients, Outcome]:
+        with autocasting(precision, device):
+            return _STRATEGIES[strategy](learner, batch, seeds)
+
     if workers == 1:
-        return _STRATEGIES[strategy](learner, batch, seeds)
+        return compute(learner, batch, seeds)
     if seeds:
         torch.manual_seed(seeds[0])
-    return spread(_STRATEGIES[strategy], learner, batch, workers)
+    return spread(compute, learner, batch, workers)
 
 
-def evaluate_tasks(learner: Learner, batch: Task) -> Outcome:
+_EVALUATIONS = Replays()
+
+
+def evaluate_tasks(learner: Learner, batch: Task, *, precision: str = "float32", replay: bool = False) -> Outcome:
     """Adapt to each task and score its queries; no graph is kept, nothing of the learner changes.
 
     Args:
         learner: put into evaluation mode for the duration.
-        batch: tasks stacked along a leading axis.
+        batch: tasks stacked along a leading axis, on the learner's device.
+        precision: of convolutions and matrix products, see `metacortex.engine.precision.PRECISIONS`.
+        replay: on a GPU, record a CUDA graph where that can be, which pays from a few batches of one shape on.
 
     Returns:
         An `Outcome` with ``loss``, ``prediction`` and ``metrics`` per task ``[T, ...]``.
     """
-    with evaluating(learner), torch.no_grad(), fused_kernels():
-        outcomes = [learner.loss(task.without_info()) for task in unstack_tasks(batch)]
-    stacked = tree_map(lambda *xs: torch.stack(xs), outcomes[0], *outcomes[1:])
-    return Outcome(stacked.loss, stacked.prediction, {}, stacked.metrics)
+    device = batch.query.targets.device
+    check_precision(precision, device)
+
+    def compute(learner: Learner, batch: Task) -> Outcome:
+        with autocasting(precision, device):
+            outcomes = [learner.loss(task) for task in unstack_tasks(batch)]
+        stacked = tree_map(lambda *xs: torch.stack(xs), outcomes[0], *outcomes[1:])
+        return Outcome(stacked.loss, stacked.prediction, {}, stacked.metrics)
+
+    tasks = batch.without_info()
+    with evaluating(learner), torch.no_grad(), fused_kernels(), rounding(precision, device):
+        done = _EVALUATIONS(compute, learner, tasks, precision) if replay and device.type == "cuda" else None
+        return compute(learner, tasks) if done is None else done

@@ -19,10 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metacortex.engine.devices import device_of, random_devices
 from metacortex.errors import DataError, RunError
 from metacortex.nn.mode import evaluating
 from metacortex.task import Examples
 from metacortex.tasks.episodes import Episodes, EpisodeSpec
+from metacortex.tasks.placed import place
 
 if TYPE_CHECKING:
     from metacortex.data.view import ClassView
@@ -171,7 +173,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 def _halves(support: Examples, query: Examples, way: int) -> tuple[Examples, Examples, Any]:
     """A task of the first ``way`` classes, and the queries of the others."""
     inside, known = support.targets < way, query.targets < way
-    classes = torch.ones(way, dtype=torch.bool)
+    classes = torch.ones(way, dtype=torch.bool, device=support.targets.device)
     return (
         Examples(support.inputs[inside], support.targets[inside], classes=classes),
         Examples(query.inputs[known], query.targets[known], classes=classes),
@@ -211,10 +213,11 @@ def calibrate(
         raise DataError(f"a calibration needs at least 3 classes, split '{split}' has {len(view)}")
     way = min(way, max(2, len(view) // 2))
     drawn = min(2 * way, len(view))
-    episodes = Episodes(view, EpisodeSpec(drawn, shot, queries), seed=seed, split=f"{split}/calibration")
+    device = device_of(learner)
+    episodes = place(Episodes(view, EpisodeSpec(drawn, shot, queries), seed=seed, split=f"{split}/calibration"), device)
     metric = "cosine" if getattr(learner, "distance", "euclid") == "cosine" else "euclid"
     inside, outside, scales, logits, targets = [], [], [], [], []
-    with evaluating(learner), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with evaluating(learner), torch.no_grad(), torch.random.fork_rng(devices=random_devices(device)):
         torch.manual_seed(seed)
         for index in range(tasks):
             task = episodes.task(index)

@@ -51,12 +51,12 @@ class Diagnosis:
         """
         if batch.query.classes is None:
             return
-        probabilities = outcome.prediction.softmax(-1)  # [T, N, way]
+        probabilities = outcome.prediction.softmax(-1).cpu()  # [T, N, way]
         infos = batch.info if isinstance(batch.info, list) else [None] * len(probabilities)
         for row, info in enumerate(infos):
-            mask = slice(None) if batch.query.mask is None else batch.query.mask[row]
+            mask = slice(None) if batch.query.mask is None else batch.query.mask[row].cpu()
             names = info.get("classes") if isinstance(info, dict) else None
-            self.add(probabilities[row][mask], batch.query.targets[row][mask], names)
+            self.add(probabilities[row][mask], batch.query.targets[row].cpu()[mask], names)
 
     def add(self, probabilities: Tensor, targets: Tensor, names: list[str] | None = None) -> None:
         """Take in the answers to one task.

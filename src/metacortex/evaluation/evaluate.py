@@ -10,6 +10,7 @@ import torch
 from metacortex.errors import DataError
 from metacortex.evaluation.results import EvaluationResult
 from metacortex.nn.mode import evaluating
+from metacortex.tasks.placed import place
 
 if TYPE_CHECKING:
     from metacortex.engine.distributed import Ranks
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from metacortex.tasks.source import TaskSource
 
 __all__ = ["evaluate"]
+
+_WORTH_RECORDING = 8
+"""Batches from which on a GPU records what it does with them."""
 
 
 def evaluate(
@@ -29,6 +33,7 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     observe: Callable[[Task, Outcome], None] | None = None,
+    precision: str = "float32",
     ranks: Ranks | None = None,
 ) -> EvaluationResult:
     """Score a learner on the tasks ``0 .. tasks-1`` of a source.
@@ -37,13 +42,14 @@ def evaluate(
     and the global random state are bit for bit as before.
 
     Args:
-        learner: what is evaluated.
+        learner: what is evaluated, on its device.
         episodes: where the tasks come from.
         tasks: how many; 600 is what the field reports.
         batch: tasks handed to the engine at once; no result depends on it beyond rounding.
         seed: of the randomness that a learner may use to adapt.
         progress: called with (tasks done, tasks) after each batch.
         observe: called with each batch of tasks and what came of it.
+        precision: of convolutions and matrix products, see `metacortex.engine.precision.PRECISIONS`.
         ranks: processes that share the batches; each returns the whole result, and is told of its own tasks only.
 
     Returns:
@@ -55,6 +61,7 @@ def evaluate(
 
     *Differentiability*: none, nothing is recorded.
     """
+    from metacortex.engine.devices import device_of, random_devices
     from metacortex.engine.gradient import evaluate_tasks
 
     if tasks < 1 or batch < 1:
@@ -63,12 +70,14 @@ def evaluate(
     firsts: Sequence[int] = range(0, tasks, batch)
     if ranks is not None:
         firsts = [firsts[i] for i in ranks.share(len(firsts))]
-    with evaluating(learner), torch.random.fork_rng(devices=[]):
+    device = device_of(learner)
+    placed = place(episodes, device)
+    with evaluating(learner), torch.random.fork_rng(devices=random_devices(device)):
         for first in firsts:
             torch.manual_seed(seed + first)
             count = min(batch, tasks - first)
-            drawn = episodes.batch(range(first, first + count))
-            outcome = evaluate_tasks(learner, drawn)
+            drawn = placed.batch(range(first, first + count))
+            outcome = evaluate_tasks(learner, drawn, precision=precision, replay=tasks >= _WORTH_RECORDING * batch)
             if observe is not None:
                 observe(drawn, outcome)
             for name, values in (*outcome.metrics.items(), ("loss", outcome.loss)):
@@ -84,7 +93,7 @@ def evaluate(
     return EvaluationResult.of(
         scores,
         float(metrics.pop("loss").mean()),
-        protocol=episodes.protocol,
+        protocol=episodes.protocol + ("" if precision == "float32" else f"; precision {precision}"),
         fingerprint=episodes.fingerprint(tasks),
         metric=learner.objective.score,
         higher_is_better=learner.objective.higher_is_better,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metacortex.data.dataset import Dataset
+from metacortex.engine.devices import resolve_device
 from metacortex.errors import RunError, SettingsError
 from metacortex.evaluation.calibration import Calibration
 from metacortex.evaluation.diagnosis import Diagnosis
@@ -59,6 +60,7 @@ def load_run(
     norm: str | None = None,
     inner_steps: int | None = None,
     learner: Learner | None = None,
+    device: str = "cpu",
 ) -> LoadedRun:
     """Load a trained learner from its run folder.
 
@@ -68,6 +70,7 @@ def load_run(
         norm: another norm policy than that of the run.
         inner_steps: another number of inner steps, for learners that have them.
         learner: an untrained learner to load the weights into, for runs of a learner of your own.
+        device: where it is put, see `metacortex.engine.devices.resolve_device`; it may be trained on another.
 
     Raises:
         RunError: if the folder, the checkpoint or its format cannot be used.
@@ -83,7 +86,7 @@ def load_run(
     where = folder.path / "checkpoints" / name
     saved = load_checkpoint(where)
     load_weights(learner, saved.model, str(where))
-    learner.eval()
+    learner.to(resolve_device(device)).eval()
     policy = getattr(getattr(learner, "body", None), "norm", None)
     used = {"name": name, "step": saved.state["step"]}
     return LoadedRun(folder, folder.settings(), learner, used, policy, _calibration(folder))
@@ -126,6 +129,8 @@ def evaluate_run(
     protocol: str | None = None,
     checkpoint: str | None = None,
     learner: Learner | None = None,
+    device: str = "auto",
+    precision: str = "float32",
     save: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
@@ -147,6 +152,8 @@ def evaluate_run(
         protocol: another split protocol of the data source.
         checkpoint: ``"best"`` or ``"last"``.
         learner: an untrained learner to load the weights into, see `load_run`.
+        device: where to compute, see `metacortex.engine.devices.resolve_device`.
+        precision: of convolutions and matrix products, see `metacortex.engine.precision.PRECISIONS`.
         save: whether to keep the result in the run folder.
         progress: called with (tasks done, tasks).
 
@@ -158,14 +165,14 @@ def evaluate_run(
         DataError: if the tasks cannot be drawn from the data.
         LearnerError: if the learner cannot serve such tasks.
     """
-    loaded = load_run(run, checkpoint=checkpoint, norm=norm, inner_steps=inner_steps, learner=learner)
+    loaded = load_run(run, checkpoint=checkpoint, norm=norm, inner_steps=inner_steps, learner=learner, device=device)
     sizes = {"data.way": way, "data.shot": shot, "data.queries": queries, "data.seed": seed}
     settings, domain = _where(loaded, data, protocol, sizes)
     _same_shape(loaded, domain)
     diagnosis = Diagnosis()
     drawn = domain.tasks(split, settings.data)
     tasks = min(tasks, getattr(drawn, "count", tasks))  # some sources give a number of tasks and no more
-    result = evaluate(loaded.learner, drawn, tasks, progress=progress, observe=diagnosis.observe)
+    result = evaluate(loaded.learner, drawn, tasks, progress=progress, observe=diagnosis.observe, precision=precision)
     steps = getattr(loaded.learner, "eval_steps", None)
     result = replace(
         result,
@@ -173,7 +180,12 @@ def evaluate_run(
         + (f"; norm {loaded.norm}" if loaded.norm else "")
         + (f"; {steps} inner steps" if steps is not None else ""),
         fingerprint=f"{domain.fingerprint[:16]}-{result.fingerprint}",
-        details={**domain.details(split, settings.data), "norm": loaded.norm, "inner_steps": steps},
+        details={
+            **domain.details(split, settings.data),
+            "norm": loaded.norm,
+            "inner_steps": steps,
+            **({} if precision == "float32" else {"precision": precision}),
+        },
         learner=loaded.learner.name,
         checkpoint=loaded.checkpoint,
         diagnosis=diagnosis.to_json(),
@@ -221,6 +233,7 @@ def _saved(folder: RunFolder, result: EvaluationResult) -> EvaluationResult:
     parts += [f"seed{d['seed']}"] if d["seed"] else []
     parts += [d["norm"]] if d["norm"] else []
     parts += [] if d["inner_steps"] is None else [f"{d['inner_steps']}steps"]
+    parts += [d["precision"]] if "precision" in d else []
     parts += [result.checkpoint["name"]] if result.checkpoint["name"] != "best" else []
     parts += [f"{len(result.scores)}tasks", result.fingerprint[-6:]]
     path = folder.eval_path(re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)))

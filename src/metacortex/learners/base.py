@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metacortex.learners.differentiate import grad
-from metacortex.learners.objective import CrossEntropy, Objective
+from metacortex.learners.objective import CrossEntropy, Objective, full_precision
 from metacortex.nn.mode import evaluating
 from metacortex.nn.norm import real_rows
 from metacortex.task import Examples, Task
@@ -136,6 +136,7 @@ class Learner(nn.Module, ABC):
 
     def outcome(self, prediction: Any, query: Examples, buffers: dict[str, Tensor] | None = None) -> Outcome:
         """The `Outcome` of a prediction for the query examples."""
+        prediction = tree_map(full_precision, prediction)
         return Outcome(
             self.objective.loss(prediction, query), prediction, buffers or {}, self.objective.metrics(prediction, query)
         )

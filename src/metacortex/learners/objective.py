@@ -12,7 +12,7 @@ from torch import Tensor
 from metacortex.errors import SettingsError
 from metacortex.task import Examples
 
-__all__ = ["CrossEntropy", "GaussianLikelihood", "MeanSquaredError", "Objective", "hide_padding"]
+__all__ = ["CrossEntropy", "GaussianLikelihood", "MeanSquaredError", "Objective", "full_precision", "hide_padding"]
 
 
 class Objective(Protocol):
@@ -31,6 +31,11 @@ class Objective(Protocol):
         ...
 
 
+def full_precision(prediction: Tensor) -> Tensor:
+    """A prediction in at least single precision: exponentials and sums of 8 significant bits are no loss."""
+    return prediction.float() if prediction.dtype in (torch.bfloat16, torch.float16) else prediction
+
+
 def hide_padding(logits: Tensor, classes: Tensor | None) -> Tensor:
     """Logits ``[N, way]`` with those of padding slots set to the lowest finite number."""
     if classes is None:
@@ -46,6 +51,7 @@ class CrossEntropy:
 
     def loss(self, prediction: Tensor, examples: Examples) -> Tensor:
         """Mean cross-entropy of logits ``[N, way]``."""
+        prediction = full_precision(prediction)
         if examples.mask is None:
             return F.cross_entropy(prediction, examples.targets)
         losses = F.cross_entropy(prediction, examples.targets, reduction="none")
@@ -53,7 +59,8 @@ class CrossEntropy:
 
     def metrics(self, prediction: Tensor, examples: Examples) -> dict[str, Tensor]:
         """``accuracy`` in 0–1."""
-        right = (prediction.detach().argmax(-1) == examples.targets).to(prediction.dtype)
+        prediction = full_precision(prediction.detach())
+        right = (prediction.argmax(-1) == examples.targets).to(prediction.dtype)
         if examples.mask is None:
             return {"accuracy": right.mean()}
         return {"accuracy": (right * examples.mask).sum() / examples.mask.sum().clamp_min(1)}
@@ -67,7 +74,7 @@ class MeanSquaredError:
 
     def loss(self, prediction: Tensor, examples: Examples) -> Tensor:
         """Mean squared error of predictions ``[N, ...]``."""
-        errors = ((prediction - examples.targets) ** 2).flatten(1).mean(1)
+        errors = ((full_precision(prediction) - examples.targets) ** 2).flatten(1).mean(1)
         return (errors * examples.weights().to(errors.dtype)).sum()
 
     def metrics(self, prediction: Tensor, examples: Examples) -> dict[str, Tensor]:
@@ -103,7 +110,7 @@ class GaussianLikelihood:
 
     def loss(self, prediction: Tensor, examples: Examples) -> Tensor:
         """Mean negative log likelihood."""
-        mean, log_variance = prediction.chunk(2, -1)
+        mean, log_variance = full_precision(prediction).chunk(2, -1)
         errors = (examples.targets - mean) ** 2 * (-log_variance).exp()
         losses = 0.5 * (math.log(2 * math.pi) + log_variance + errors).flatten(1).mean(1)
         return (losses * examples.weights().to(losses.dtype)).sum()
@@ -144,7 +151,7 @@ class TokenCrossEntropy:
 
     def token_losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Smoothed and plain −log p of targets ``[...]`` under logits ``[..., V]``."""
-        log_p = logits.log_softmax(-1)
+        log_p = full_precision(logits).log_softmax(-1)
         plain = -log_p.gather(-1, targets[..., None])[..., 0]
         smoothed = plain if not self.smoothing else torch.lerp(plain, -log_p.mean(-1), self.smoothing)
         return smoothed, plain

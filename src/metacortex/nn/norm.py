@@ -129,6 +129,11 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[
     return x
 
 
+def _full(x: Tensor) -> Tensor:
+    """At least single precision: 8 significant bits are too few to take a mean from, or a variance."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def _row_mean(x: Tensor, rows: Tensor | None) -> Tensor:
     """Mean of ``[N, C, ...]`` over all axes but the second, counting only the real rows."""
     axes = [0, *range(2, x.dim())]
@@ -181,7 +186,7 @@ class BatchNorm(nn.Module):
         if given is not None:
             scale, shift = self._scale_and_shift(*given)
             shape = (1, -1, *[1] * (x.dim() - 2))
-            return x * scale.reshape(shape) + shift.reshape(shape)
+            return (_full(x) * scale.reshape(shape) + shift.reshape(shape)).to(x.dtype)
         rows, count = _rows.get(), x.numel() // max(x.shape[1], 1)
         if _fused.get() and rows is None:
             y, mean, inverse = torch.native_batch_norm(
@@ -191,11 +196,13 @@ class BatchNorm(nn.Module):
                 self._record(entry, count, mean.detach(), (inverse.detach() ** -2 - self.eps).clamp_min(0))
             return y
         shape = (1, -1, *[1] * (x.dim() - 2))
-        mean = _row_mean(x, rows)
-        centred = x - mean.reshape(shape)
+        wide = _full(x)
+        mean = _row_mean(wide, rows)
+        centred = wide - mean.reshape(shape)
         var = _row_mean(centred * centred, rows)
         self._record(entry, count, mean, var)
-        return _affine(centred * torch.rsqrt(var + self.eps).reshape(shape), self.weight, self.bias, shape)
+        normal = centred * torch.rsqrt(var + self.eps).reshape(shape)
+        return _affine(normal, self.weight, self.bias, shape).to(x.dtype)
 
     @property
     def masked(self) -> bool:
@@ -273,11 +280,11 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[..., *shape]``."""
         if _fused.get():
-            return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
-        axes = list(range(-len(self.shape), 0))
-        centred = x - x.mean(axes, keepdim=True)
+            return F.layer_norm(_full(x), self.shape, self.weight, self.bias, self.eps).to(x.dtype)
+        axes, wide = list(range(-len(self.shape), 0)), _full(x)
+        centred = wide - wide.mean(axes, keepdim=True)
         var = (centred * centred).mean(axes, keepdim=True)
-        return _affine(centred * torch.rsqrt(var + self.eps), self.weight, self.bias, self.shape)
+        return _affine(centred * torch.rsqrt(var + self.eps), self.weight, self.bias, self.shape).to(x.dtype)
 
 
 class InstanceNorm(nn.Module):
@@ -297,11 +304,11 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[N, C, ...]`` per example and channel."""
-        axes = list(range(2, x.dim()))
-        centred = x - x.mean(axes, keepdim=True)
+        axes, wide = list(range(2, x.dim())), _full(x)
+        centred = wide - wide.mean(axes, keepdim=True)
         var = (centred * centred).mean(axes, keepdim=True)
         shape = (1, -1, *[1] * (x.dim() - 2))
-        return _affine(centred * torch.rsqrt(var + self.eps), self.weight, self.bias, shape)
+        return _affine(centred * torch.rsqrt(var + self.eps), self.weight, self.bias, shape).to(x.dtype)
 
 
 _STOCK_FORWARDS = (

@@ -11,7 +11,7 @@ from metacortex.errors import RunError
 from metacortex.evaluation.results import EvaluationResult
 from metacortex.evaluation.run import evaluate_run, load_run
 from metacortex.recipes.recipe import SOURCES, Figure, Recipe
-from metacortex.settings import to_mapping
+from metacortex.settings import to_mapping, with_training
 from metacortex.training.progress import Listener
 from metacortex.training.run import train
 
@@ -79,6 +79,7 @@ def reproduce(
     out: Path | str | None = None,
     *,
     run: Path | str | None = None,
+    device: str = "auto",
     progress: bool | Listener = True,
     evaluating: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Finding], Path]:
@@ -88,6 +89,7 @@ def reproduce(
         recipe: what to do.
         out: the run folder; a run of the same recipe in it is continued.
         run: measure this finished run instead; it must be of the recipe's learner and data.
+        device: where to compute, see `metacortex.engine.devices.resolve_device`.
         progress: of training, see `metacortex.training.run.train`.
         evaluating: called with (tasks done, tasks) while measuring.
 
@@ -103,14 +105,17 @@ def reproduce(
         folder = Path(run)
         _same(recipe, folder)
     else:
-        result = train(recipe.settings, Path(str(out)), resume=True, progress=progress)
+        settings = recipe.settings if device == "auto" else with_training(recipe.settings, device=device)
+        result = train(settings, Path(str(out)), resume=True, progress=progress)
         if result.interrupted:
             raise KeyboardInterrupt
         folder = result.path
-    return [Finding(figure, _measure(figure, folder, evaluating)) for figure in recipe.figures], folder
+    return [Finding(figure, _measure(figure, folder, device, evaluating)) for figure in recipe.figures], folder
 
 
-def _measure(figure: Figure, folder: Path, evaluating: Callable[[int, int], None] | None) -> EvaluationResult:
+def _measure(
+    figure: Figure, folder: Path, device: str, evaluating: Callable[[int, int], None] | None
+) -> EvaluationResult:
     result = evaluate_run(
         folder,
         figure.data or None,
@@ -120,6 +125,7 @@ def _measure(figure: Figure, folder: Path, evaluating: Callable[[int, int], None
         tasks=figure.tasks,
         inner_steps=figure.inner_steps or None,
         checkpoint=figure.checkpoint or None,
+        device=device,
         progress=evaluating,
     )
     if result.metric != figure.metric:

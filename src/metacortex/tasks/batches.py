@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import operator
 from collections.abc import Sequence
@@ -62,6 +63,13 @@ class SupervisedBatches:
         self._reader = ExampleReader(view, dtype)
         self._key = root_key(self.seed, f"batches/{split}")
         self._orders: dict[int, Integers] = {}  # of the epochs used last
+        self._device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> SupervisedBatches:
+        """The same batches on a device, see `metacortex.tasks.reading.ExampleReader.to`."""
+        moved = copy.copy(self)
+        moved._reader, moved._device = self._reader.to(device), device
+        return moved
 
     @property
     def protocol(self) -> str:
@@ -87,7 +95,7 @@ class SupervisedBatches:
         slots = torch.ones(len(self.view), dtype=torch.bool)
         nothing = Examples(inputs[:0].clone(), torch.zeros(0, dtype=torch.int64), None, slots)
         query = Examples(inputs, torch.from_numpy(classes), None, slots.clone())
-        return Task(nothing, query, info={"index": operator.index(index)})
+        return Task(nothing, query, info={"index": operator.index(index)}).to(self._device)
 
     def batch(self, indices: Sequence[int]) -> Task:
         """Several batches with a leading task axis: ``stack_tasks([self.task(i) for i in indices])``.

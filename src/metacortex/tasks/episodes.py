@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import operator
 from collections.abc import Iterator, Sequence
@@ -94,6 +95,13 @@ class Episodes:
         self._reader = ExampleReader(view, dtype)
         self._key = root_key(self.seed, split)
         self._sources = Sources(view, apart) if apart else None
+        self._device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> Episodes:
+        """The same tasks on a device, drawn from examples that lie there if they fit, see `ExampleReader.to`."""
+        moved = copy.copy(self)
+        moved._reader, moved._device = self._reader.to(device), device
+        return moved
 
     @property
     def protocol(self) -> str:
@@ -136,7 +144,7 @@ class Episodes:
         classes = torch.from_numpy(slots < plan.way[:, None])  # [T, W]
         support = self._examples(plan, np.zeros_like(plan.shot), plan.shot, classes)
         query = self._examples(plan, plan.shot, plan.queries, classes.clone())
-        return Task(support, query, info=self._infos(numbers, plan))
+        return Task(support, query, info=self._infos(numbers, plan)).to(self._device)
 
     def batches(self, count: int, size: int, start: int = 0) -> Iterator[Task]:
         """The tasks ``start .. start+count-1`` in order, in batches of ``size`` (the last may be smaller)."""
@@ -200,7 +208,7 @@ class Episodes:
             shape = (len(rows), int(rows[0]))
             return Examples(inputs.reshape(*shape, *inputs.shape[1:]), targets.reshape(shape), None, classes)
         mask = torch.from_numpy(np.arange(rows.max()) < rows[:, None])  # [T, N]
-        return Examples(_scatter(inputs, mask), _scatter(targets, mask), mask, classes)
+        return Examples(_scatter(inputs, mask.to(inputs.device)), _scatter(targets, mask), mask, classes)
 
     def _infos(self, indices: Integers, plan: _Plan) -> list[dict[str, Any]]:
         per_class = plan.shot + plan.queries

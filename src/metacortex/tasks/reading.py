@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -59,10 +60,28 @@ class ExampleReader:
         self._dtype = dtype
         self._to_scale = store.examples.dtype == np.uint8 and dtype != torch.uint8
         self.shape: tuple[int, ...] = tuple(store.shape)
+        self._device = torch.device("cpu")
+        self._there: Tensor | None = None  # [examples of the view, *shape], on the device
 
     def __reduce__(self) -> tuple[type[ExampleReader], tuple[ClassView, torch.dtype]]:
         # another process opens the store itself instead of receiving its content
         return ExampleReader, (self._view, self._dtype)
+
+    def to(self, device: torch.device) -> ExampleReader:
+        """A reader of the same examples onto a device: bit for bit the same.
+
+        The examples of the view are put there as they are stored, unless they would fill more than a quarter of what
+        is free: then what is read is.
+        """
+        moved = copy.copy(self)
+        moved._device, moved._there = device, None
+        size = int(self._counts.sum()) * self._examples[:1].nbytes
+        if size <= _room(device) // 4:
+            starts = np.cumsum(self._counts) - self._counts
+            classes = np.repeat(np.arange(len(starts)), self._counts)
+            rows = self._gather(classes, np.arange(len(classes)) - starts[classes])
+            moved._there, moved._starts = torch.from_numpy(rows).to(device), starts
+        return moved
 
     def read(self, classes: NDArray[np.int64], members: NDArray[np.int64]) -> Tensor:
         """Read examples.
@@ -74,6 +93,20 @@ class ExampleReader:
         Returns:
             ``[N, *shape]`` tensor of the reader's dtype.
         """
+        if self._there is not None:
+            return self._read_there(self._there, torch.from_numpy(self._starts[classes] + members))
+        read = self._read_here(classes, members)
+        return read if self._device.type == "cpu" else read.to(self._device)
+
+    def _read_there(self, examples: Tensor, rows: Tensor) -> Tensor:
+        found = examples.index_select(0, rows.to(self._device))  # [N, *shape]
+        if not self._to_scale:
+            return found.to(self._dtype)
+        exact = torch.float64 if self._dtype == torch.float64 else torch.float32
+        # By a tensor: by a number a GPU multiplies with its rounded inverse.
+        return found.to(exact).div_(torch.full((), 255, dtype=exact, device=self._device)).to(self._dtype)
+
+    def _read_here(self, classes: NDArray[np.int64], members: NDArray[np.int64]) -> Tensor:
         if self._to_turn and self._counts.sum() * self._examples[:1].nbytes <= TURNED_BYTES:
             self._turn_all()
         if not self._to_scale:
@@ -108,6 +141,11 @@ class ExampleReader:
         classes = np.repeat(np.arange(len(starts)), self._counts)
         self._examples = self._gather(classes, np.arange(len(classes)) - starts[classes])
         self._starts, self._to_turn = starts, False
+
+
+def _room(device: torch.device) -> int:
+    """Bytes that a device can still take; without limit where it does not tell."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2**62
 
 
 @lru_cache(maxsize=1)

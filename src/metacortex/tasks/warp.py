@@ -16,6 +16,7 @@ from torch import Tensor
 from metacortex.errors import SettingsError
 from metacortex.task import Examples, Task, unstack_tasks
 from metacortex.tasks.function_source import uniforms
+from metacortex.tasks.placed import place
 from metacortex.tasks.random import fold, root_key
 
 __all__ = ["Bendable", "Warped", "affine_grid"]
@@ -71,6 +72,10 @@ class Warped:
         self.seed, self.split = source.seed, source.split
         self._key = root_key(source.seed, f"warp/{source.split}")
 
+    def to(self, device: torch.device) -> Warped:
+        """The same tasks on a device, bent there."""
+        return Warped(place(self.source, device), self.amount)
+
     @property
     def protocol(self) -> str:
         """That of the source, and the amount."""
@@ -99,8 +104,9 @@ class Warped:
         if not count:
             return examples
         own = _spread(uniforms(fold(keys[:, None], np.arange(count)), 6), _OF_IMAGE)  # [T, N, 6]
-        hand = np.take_along_axis(hands, examples.targets.numpy()[:, :, None], axis=1)  # [T, N, 6]
-        numbers = torch.from_numpy(self.amount * (own + hand)).reshape(tasks * count, 6)
+        slots = examples.targets[:, :, None].expand(-1, -1, 6)
+        hand = torch.from_numpy(hands).to(slots.device).gather(1, slots)  # [T, N, 6]
+        numbers = self.amount * (torch.from_numpy(own).to(slots.device) + hand).reshape(tasks * count, 6)
         images = _bend(examples.inputs.flatten(0, 1), numbers)  # [T*N, C, H, W']
         return Examples(images.reshape(examples.inputs.shape), examples.targets, examples.mask, examples.classes)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from metacortex.engine.devices import device_name
+
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner
     from metacortex.runs.domain import Domain
@@ -28,6 +30,7 @@ def run_record(
     validation: Any | None,
     command: Sequence[str] | None,
     processes: int = 1,
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
     """The content of ``run.json``, as plain values.
 
@@ -40,7 +43,9 @@ def run_record(
         validation: validation tasks, ``None`` to go without.
         command: the command line; ``sys.argv`` when ``None``.
         processes: that share the tasks of each step.
+        device: of the learner; the CPU if not given.
     """
+    device = torch.device("cpu") if device is None else device
     return {
         "learner": description or {"name": learner.name, "custom": True},
         "protocol": {
@@ -50,6 +55,7 @@ def run_record(
         },
         "norm": getattr(getattr(learner, "body", None), "norm", None),
         "strategy": settings.training.strategy,
+        "precision": settings.training.precision,
         "data": {
             "name": domain.name,
             "fingerprint": domain.fingerprint,
@@ -63,6 +69,8 @@ def run_record(
         },
         "machine": {
             "system": platform.platform(),
+            "device": str(device),
+            "device_name": device_name(device),
             "threads": torch.get_num_threads(),
             "processes": processes,
         },

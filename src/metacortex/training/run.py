@@ -16,9 +16,11 @@ from metacortex.data.dataset import Dataset
 from metacortex.data.locations import cache_dir
 from metacortex.engine.choose import choose_strategy
 from metacortex.engine.compiled import keep_machine_code
+from metacortex.engine.devices import resolve_device
 from metacortex.engine.distributed import Ranks
 from metacortex.engine.gradient import strategy_names
 from metacortex.engine.micro import check_query_chunks
+from metacortex.engine.precision import PrecisionWarning, check_precision, precision_note
 from metacortex.errors import DataError, RunError, SettingsError, unknown_name
 from metacortex.evaluation.calibration import calibrate
 from metacortex.runs.build import build_learner, describe_learner, meta_batch_size, with_size
@@ -29,6 +31,7 @@ from metacortex.runs.folder import RunFolder
 from metacortex.runs.images import ImageDomain
 from metacortex.runs.log import read_log
 from metacortex.settings import DataSettings, RunSettings, to_mapping
+from metacortex.tasks.placed import place
 from metacortex.training.curves import draw_curves
 from metacortex.training.interrupt import stop_on_signals
 from metacortex.training.preflight import foresee_memory
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "resume_command", "train"]
 
-_MAY_CHANGE = {"steps", "minutes", "checkpoint_every", "threads", "workers", "micro_tasks", "micro_queries"}
+_MAY_CHANGE = {"steps", "minutes", "checkpoint_every", "threads", "workers", "micro_tasks", "micro_queries", "device"}
 """Training settings that a resumed run may set anew; all others define which run it is."""
 
 
@@ -93,7 +96,7 @@ def train(
 ) -> RunResult:
     """Meta-train a learner and keep everything in a run folder.
 
-    With a budget in steps the outcome is a pure function of the settings (on one machine and one
+    With a budget in steps the outcome is a pure function of the settings (on one device and one
     number of threads), interrupted or not. The first Ctrl-C or SIGTERM finishes the step, saves and
     returns a result with ``interrupted=True``; a second Ctrl-C interrupts at once.
 
@@ -106,13 +109,14 @@ def train(
         progress: True for a live display, False for silence, or a function that takes a
             `TrainingEvent` after each step (raise `KeyboardInterrupt` in it to stop).
         data: the data set, where the settings do not name one that can be loaded.
-        learner: a learner of your own instead of the one in the settings; pass it again to resume.
+        learner: a learner of your own instead of the one in the settings; pass it again to resume. It is moved to
+            the device of the settings.
         command: the command line, for the record; ``sys.argv`` when not given.
         ranks: processes that share the tasks of each step, see `metacortex.engine.distributed.joined`; each of
             them calls this with the same arguments. Process 0 alone needs the folder ``out``, and tells of progress.
 
     Returns:
-        A `RunResult`, in every process with the same learner.
+        A `RunResult`, in every process with the same learner, on the device that it was trained on.
 
     Raises:
         RunError: if ``out`` cannot be used, the loss is not finite, or saving fails (the last good
@@ -125,10 +129,11 @@ def train(
         settings = with_size(settings)
     given = settings
     settings = ranks.tell(lambda: _settled(given, folder, resume=resume, overwrite=overwrite))
-    known = ["auto", *strategy_names(compiling=True)]
+    known = ["auto", *strategy_names(compiling=True, graphs=True)]
     if settings.training.strategy not in known:
         raise unknown_name("value for training.strategy", settings.training.strategy, known)
     keep_machine_code(cache_dir() / "compiled")
+    device = _device(settings, ranks)
     with limited_threads(settings.training.threads):
         kept = None if overwrite else folder.path
         with ranks.in_turn():
@@ -138,19 +143,22 @@ def train(
         description = None if learner is not None else describe_learner(settings, domain)
         subject = learner if description is None else build_learner(description, seed=settings.training.seed)
         assert subject is not None
+        subject.to(device)
         tasks = domain.training_tasks(settings, subject) if subject.trains_on != "nothing" else None
         validation = _validation(domain, settings)
         with folder.lock() if ranks.first else nullcontext():
             _check_pieces(settings, subject, tasks, ranks)
-            record = run_record(settings, subject, domain, description, tasks, validation, command, ranks.size)
+            record = run_record(settings, subject, domain, description, tasks, validation, command, ranks.size, device)
             record["data"]["source"] = settings.data.name if data is None else None
+            if tasks is not None:
+                tasks = place(tasks, device)
             strategy = ranks.tell(lambda: _begin(folder, settings, subject, tasks, domain, record, overwrite=overwrite))
             trainer = Trainer(
                 subject,
                 folder,
                 settings.training,
                 tasks,
-                validation,
+                None if validation is None else place(validation, device),
                 batch_size=meta_batch_size(settings, subject),
                 strategy=strategy,
                 ranks=ranks,
@@ -199,6 +207,18 @@ def _continued(stored: RunSettings, asked: RunSettings) -> RunSettings:
     return replace(stored, training=replace(stored.training, **kept))
 
 
+def _device(settings: RunSettings, ranks: Ranks) -> torch.device:
+    """Where this process computes; what its precision means there is noted."""
+    device = resolve_device(settings.training.device, local_rank=ranks.local_rank)
+    check_precision(settings.training.precision, device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    note = precision_note(settings.training.precision, device)
+    if note is not None and ranks.first:
+        warnings.warn(note, PrecisionWarning, stacklevel=3)
+    return device
+
+
 def _validation(domain: Domain, settings: RunSettings) -> Any | None:
     return domain.tasks("val", settings.data) if "val" in domain.splits else None
 
@@ -214,6 +234,7 @@ def _choose(settings: RunSettings, learner: Learner, tasks: Any) -> dict[str, An
         workers=training.workers,
         steps=training.steps,
         seconds=60 * training.minutes,
+        precision=training.precision,
     )
     return {"strategy": choice.strategy, "strategies_measured": choice.to_json()}
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from metacortex.engine.devices import device_of, random_devices
 from metacortex.engine.distributed import Ranks
 from metacortex.errors import RunError
 from metacortex.evaluation.evaluate import evaluate
@@ -38,6 +39,7 @@ from metacortex.training.schedule import Budget, learning_rate
 
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner
+    from metacortex.task import Task
 
 __all__ = ["Trainer", "TrainerState", "limited_threads", "task_seed"]
 
@@ -112,6 +114,8 @@ class Trainer:
         self.tasks, self.validation = tasks, validation
         self.batch_size, self.strategy = batch_size, strategy
         self.ranks = Ranks() if ranks is None else ranks
+        self.device = device_of(learner)
+        self._ahead: tuple[list[int], Task | None] = ([], None)
         self.lr = settings.lr or float(getattr(learner, "default_lr", 1e-3))
         self.budget = Budget.of(settings)
         self.optimizer = make_optimizer(learner, settings)
@@ -124,7 +128,7 @@ class Trainer:
     def restore(self) -> None:
         """Continue from the last checkpoint; without one, from the start. The log is cut to fit."""
         self.state = self.ranks.tell(self._restored)
-        own = optimizer_tensors(self.learner, self.optimizer)
+        own = {name: x.cpu() for name, x in optimizer_tensors(self.learner, self.optimizer).items()}
         shapes = self.ranks.tell(lambda: {name: (x.shape, x.dtype) for name, x in own.items()})
         if not self.ranks.first:
             own = {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
@@ -228,10 +232,10 @@ class Trainer:
         settings, step = self.settings, self.state.step
         first = step * self.batch_size
         indices = [first + i for i in self.ranks.share(self.batch_size)]
-        batch = self.tasks.batch(indices) if indices else None
+        batch = self._batch(indices)
         self.learner.train()
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=random_devices(self.device)):
                 gradient, outcome = meta_gradient(
                     self.learner,
                     batch,
@@ -240,6 +244,7 @@ class Trainer:
                     micro_tasks=settings.micro_tasks,
                     micro_queries=settings.micro_queries,
                     seeds=[task_seed(settings.seed, i) for i in indices],
+                    precision=settings.precision,
                     ranks=self.ranks,
                 )
         except (RuntimeError, MemoryError) as error:
@@ -249,6 +254,9 @@ class Trainer:
                 f"training stopped at step {step}: out of memory; the run is kept as last saved: continue it with "
                 "--resume and --micro-tasks 1, or begin another with fewer --tasks, smaller tasks or --order 1"
             ) from error
+        if self.device.type == "cuda" and not self.budget.spent(step + 1, self.state.seconds):
+            # The GPU is busy with this step; meanwhile the next one's tasks are drawn.
+            self._ahead = self._drawn_tasks([i + self.batch_size for i in indices])
         loss = float(outcome.loss)
         if not math.isfinite(loss):
             raise self._diverged(step, f"the loss is {loss}")
@@ -258,6 +266,14 @@ class Trainer:
                 raise self._diverged(step, f"the norm of the meta-gradient is {norm}")
         self._commit(outcome.buffers)
         return loss
+
+    def _batch(self, indices: list[int]) -> Task | None:
+        """Tasks of a step, ``None`` where this process has none."""
+        (drawn, batch), self._ahead = self._ahead, ([], None)
+        return batch if drawn == indices else self._drawn_tasks(indices)[1]
+
+    def _drawn_tasks(self, indices: list[int]) -> tuple[list[int], Task | None]:
+        return indices, self.tasks.batch(indices) if indices else None
 
     def _diverged(self, step: int, what: str) -> RunError:
         return RunError(
@@ -276,7 +292,13 @@ class Trainer:
         assert self.validation is not None
         # Machines of different make may round differently: nobody drifts away for long.
         self.ranks.send(self.learner.state_dict())
-        result = evaluate(self.learner, self.validation, tasks=self.settings.validation_tasks, ranks=self.ranks)
+        result = evaluate(
+            self.learner,
+            self.validation,
+            tasks=self.settings.validation_tasks,
+            precision=self.settings.precision,
+            ranks=self.ranks,
+        )
         if self.ranks.size == 1:
             self._clock()
         self.state.val_score = result.mean

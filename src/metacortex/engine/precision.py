@@ -1,0 +1,97 @@
+"""How exactly is computed: float32, bfloat16 in convolutions and matrix products, or TF32.
+
+Weights, gradients, norms, losses and what is solved for stay in float32 (or wider) in any case; only the
+operands of convolutions and matrix products are rounded, in the inner and in the outer pass alike.
+"""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metacortex.errors import SettingsError, unknown_name
+
+__all__ = ["PRECISIONS", "PrecisionWarning", "autocasting", "check_precision", "precision_note", "rounding"]
+
+PRECISIONS = ("float32", "bf16", "tf32")
+"""``bf16`` keeps 8 of float32's 24 significant bits and its range; ``tf32`` keeps 11."""
+
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
+"""What Linux calls the units that multiply bfloat16, on x86 and on Arm."""
+
+
+class PrecisionWarning(UserWarning):
+    """A precision will cost time instead of saving it."""
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse what a device does not have.
+
+    Raises:
+        SettingsError: for an unknown precision, or TF32 without an NVIDIA GPU.
+    """
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    if precision == "tf32" and device.type != "cuda":
+        raise SettingsError(f"precision tf32 needs an NVIDIA GPU, this run is on {device}: choose float32 or bf16")
+
+
+def precision_note(precision: str, device: torch.device) -> str | None:
+    """What a user should know of a precision on this machine, a line; ``None`` where there is nothing to say."""
+    if precision != "bf16":
+        return None
+    if device.type == "cuda":
+        slow = torch.cuda.get_device_capability(device) < (8, 0)
+        return "this GPU has no bfloat16 units: bf16 will be slower than float32" if slow else None
+    flags = _flags()
+    if flags is None or flags & _BF16_FLAGS:
+        return None
+    return "this CPU has no bfloat16 units: bf16 will be slower than float32"
+
+
+@contextmanager
+def rounding(precision: str, device: torch.device) -> Iterator[None]:
+    """What a process must be told for a precision; afterwards it is as before. Done once for a run.
+
+    On a GPU also: convolutions by algorithms that give the same bits each time.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    backends: Any = torch.backends
+    cudnn, matmul, tf32 = backends.cudnn, backends.cuda.matmul, precision == "tf32"
+    with warnings.catch_warnings():
+        # Newer releases have other names for these; only the old ones set both, and readers of either agree.
+        warnings.simplefilter("ignore")
+        before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic = tf32, tf32, True
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic = before
+
+
+def autocasting(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Inside, this thread computes in a precision; nothing changes for anything but ``bf16``."""
+    if precision != "bf16":
+        return nullcontext()
+    # Its cache of rounded weights knows nothing of functional gradients.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+
+
+def _flags() -> set[str] | None:
+    """What the processor can do, as Linux lists it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    name = "Features" if platform.machine() == "aarch64" else "flags"
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith(name)), None)
