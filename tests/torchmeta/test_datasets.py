@@ -341,7 +341,7 @@ def test_pascal(tmp_path: Path) -> None:
     image, inside, label = data[(2,)]["train"][0]
     assert (image.shape, inside.shape, label) == ((3, 500, 500), (1, 500, 500), 0)
     with pytest.raises(ValueError, match="no validation split"):
-        td.Pascal5i(tmp_path, 1, meta_val=True)
+        td.Pascal5i(tmp_path, 1, meta_split="val")
     with pytest.raises(ValueError, match=r"VOCtrainval_11-May-2012\.tar"):
         td.Pascal5i(tmp_path / "nowhere", 1, meta_test=True)
 

@@ -16,7 +16,7 @@ from metacortex.errors import DataError
 from torchmeta.utils.data.dataset import ClassDataset, CombinationMetaDataset
 from torchmeta.utils.data.task import Dataset
 
-__all__ = ["Pascal5i", "Pascal5iClassDataset", "PascalDataset"]
+__all__ = ["Pascal5i", "Pascal5iClassDataset", "Pascal5iDataset", "PascalDataset"]
 
 _FOLDERS = ("pascal5i/VOCdevkit/VOC2012", "VOCdevkit/VOC2012", "VOC2012", "pascal5i")
 _MASKS = ("SegmentationClassAug", "SegmentationClass")
@@ -37,7 +37,7 @@ class Pascal5iClassDataset(ClassDataset):
         fold: 0 to 3; the classes ``5 * fold + 1 .. 5 * fold + 5`` are tested on.
 
     Raises:
-        DataError: (a ValueError) if the data are missing, or for a validation split.
+        DataError: (a ValueError) if the data are missing, or for a validation split: there is none.
 
     Reference: Shaban et al., "One-Shot Learning for Semantic Segmentation", 2017, §4.
     """
@@ -46,7 +46,6 @@ class Pascal5iClassDataset(ClassDataset):
         self,
         root: str | Path,
         meta_train: bool = False,
-        meta_val: bool = False,
         meta_test: bool = False,
         meta_split: str | None = None,
         transform: Callable[..., Any] | None = None,
@@ -54,7 +53,7 @@ class Pascal5iClassDataset(ClassDataset):
         download: bool = False,
         fold: int = 0,
     ) -> None:
-        super().__init__(meta_train, meta_val, meta_test, meta_split, class_augmentations)
+        super().__init__(meta_train, False, meta_test, meta_split, class_augmentations)
         if self.meta_split == "val":
             raise DataError("PASCAL-5i has no validation split: use meta_train=True or meta_test=True")
         if fold not in range(4):
@@ -108,6 +107,9 @@ class PascalDataset(Dataset):
         return image, mask, target
 
 
+Pascal5iDataset = PascalDataset
+
+
 class Pascal5i(CombinationMetaDataset):
     """PASCAL-5i; samples are (image, mask, class id).
 
@@ -115,7 +117,6 @@ class Pascal5i(CombinationMetaDataset):
         root: see `Pascal5iClassDataset`, as the rest.
         num_classes_per_task: classes of a task.
         meta_train: choose the split for meta-training.
-        meta_val: there is none.
         meta_test: or that for testing.
         meta_split: or one by name.
         transform: of (image, mask, class).
@@ -131,7 +132,6 @@ class Pascal5i(CombinationMetaDataset):
         root: str | Path,
         num_classes_per_task: int | None = None,
         meta_train: bool = False,
-        meta_val: bool = False,
         meta_test: bool = False,
         meta_split: str | None = None,
         transform: Callable[..., Any] | None = None,
@@ -142,7 +142,7 @@ class Pascal5i(CombinationMetaDataset):
         fold: int = 0,
     ) -> None:
         dataset = Pascal5iClassDataset(
-            root, meta_train, meta_val, meta_test, meta_split, transform, class_augmentations, download, fold
+            root, meta_train, meta_test, meta_split, transform, class_augmentations, download, fold
         )
         super().__init__(dataset, num_classes_per_task, target_transform, dataset_transform)
 

@@ -167,9 +167,10 @@ class StoredClassDataset(ClassDataset):
         return len(self._labels)
 
     def __getitem__(self, index: int) -> StoredDataset:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"class {index} is outside the {len(self)} there are, augmentations included")
-        return StoredDataset(index % len(self), self, self.get_target_transform(index % len(self)))
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"class {index} is outside the {count} there are, augmentations included")
+        return StoredDataset(index % count, self, self.get_target_transform(index % count))
 
     @property
     def reader(self) -> Any:

@@ -127,7 +127,7 @@ Resize: Any
 ToTensor: Any
 try:
     from torchvision import transforms as _theirs  # pyright: ignore
-except ImportError:
+except (ImportError, RuntimeError, OSError, AttributeError):  # none, or one that was built for another torch
     CenterCrop, Compose, Resize, ToTensor = _CenterCrop, _Compose, _Resize, _ToTensor
 else:
     CenterCrop, Compose, Resize, ToTensor = _theirs.CenterCrop, _theirs.Compose, _theirs.Resize, _theirs.ToTensor
