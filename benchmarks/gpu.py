@@ -247,7 +247,7 @@ def compare(job: Job, device: torch.device, seconds: float) -> dict[str, Entry]:
     """Check, then time in turns."""
     case, entries, steps = job.case, {}, {}
     makers = contenders(job)
-    small = moved(case.batch(), device, torch.float64, case.check_tasks)
+    small = moved(case.batch(), device, torch.float64, 1)
     whole = moved(case.batch(), device, torch.float64)
     network = case.network()
 

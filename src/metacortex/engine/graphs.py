@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor
@@ -86,6 +86,7 @@ class _Replay:
 
     def __init__(self, function: Callable[[Learner, Task], Any], learner: Learner, batch: Task) -> None:
         device = batch.query.targets.device
+        self.index = device.index or 0
         self._inputs = Inputs(batch)
         with torch.cuda.device(device), capturing():
             _rehearse(function, learner, self._inputs.batch, device)
@@ -95,6 +96,12 @@ class _Replay:
                     self._outputs = function(learner, self._inputs.batch)
             except Exception as error:
                 raise LearnerError(f"it cannot be recorded ({_first_line(error)})") from error
+        _LIVE.add(self)
+
+    @property
+    def pool(self) -> Any:
+        """Where its tensors lie."""
+        return self._graph.pool()
 
     def __call__(self, batch: Task) -> Any:
         self._inputs.fill(batch)
@@ -127,15 +134,16 @@ def _rehearse(function: Callable[[Learner, Task], Any], learner: Learner, batch:
         raise LearnerError("it draws random numbers, which a recording would draw differently")
 
 
-_POOLS: dict[int, Any] = {}
+_LIVE: WeakSet[_Replay] = WeakSet()
 
 
 def _pool(device: torch.device) -> Any:
-    """One pool of memory for all recordings of a GPU: they run one after the other."""
+    """One pool of memory for all recordings of a GPU: they run one after the other.
+
+    It belongs to the recordings that live: PyTorch gives a pool up with the last of them, so no handle is kept.
+    """
     index = device.index or 0
-    if index not in _POOLS:
-        _POOLS[index] = torch.cuda.graph_pool_handle()
-    return _POOLS[index]
+    return next((replay.pool for replay in _LIVE if replay.index == index), None)
 
 
 @dataclass
