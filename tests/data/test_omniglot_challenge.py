@@ -67,6 +67,12 @@ def test_a_learner_meets_the_runs_whatever_it_was_trained_for(archive: Path, tmp
     assert len(result.scores) == 20
     assert {key: result.details[key] for key in ("way", "shot", "queries")} == {"way": 20, "shot": 1, "queries": 1}
     assert "20-way 1-shot 1 queries" in result.protocol
+    views = evaluate_run(run.path, "omniglot_challenge", views=3)
+    assert views.details["views"] == 3
+    assert views.protocol.endswith("; 3 views")
+    assert (views.learner, views.fingerprint) == (result.learner, result.fingerprint)
+    assert views.path != result.path
+    assert views.loss != result.loss
 
 
 def test_damage_is_noticed(archive: Path) -> None:

@@ -89,8 +89,22 @@ def test_other_inner_steps(tmp_path, data):
 
 
 def test_inner_steps_of_a_learner_without_any(run, data):
-    with pytest.raises(SettingsError, match="eval_steps"):
+    with pytest.raises(SettingsError, match="no inner steps"):
         evaluate_run(run, data, tasks=2, inner_steps=3)
+
+
+def test_other_settings_of_the_learner(run, data):
+    usual = evaluate_run(run, data, tasks=4)
+    cosine = evaluate_run(run, data, tasks=4, options={"distance": "cosine", "scale": "3"})
+    assert cosine.details["options"] == {"distance": "cosine", "scale": "3"}
+    assert cosine.protocol.endswith("; distance cosine; scale 3")
+    assert cosine.path != usual.path
+    assert cosine.loss != usual.loss
+    assert load_run(run, options={"scale": "3"}).learner.scale == 3.0
+    with pytest.raises(LearnerError, match="evaluate without views"):
+        evaluate_run(run, data, tasks=4, views=3)  # rows of numbers
+    with pytest.raises(SettingsError, match="did you mean 'scale'"):
+        evaluate_run(run, data, tasks=4, options={"scal": "3"})
 
 
 def test_comparisons_are_paired_or_refused(run, data):

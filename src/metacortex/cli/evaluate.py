@@ -19,6 +19,8 @@ _EPILOG = examples(
         "evaluate runs/proto",
         "evaluate runs/proto --data digits --way 10 --shot 5",
         "evaluate runs/maml --norm query-batch --json",
+        "evaluate runs/proto --data omniglot_challenge --views 16",
+        "evaluate runs/tuned --split val --set tune_steps=50",
         "evaluate runs/meta --split test_2017_flickr --pairs en-fr,en-de --beam 5",
         "evaluate runs/meta --against runs/multilingual",
         "evaluate runs/meta --shots 0,1,5,10,50,200 --pairs new_test --against runs/multilingual --out curves",
@@ -57,6 +59,13 @@ def evaluate_command(
         typer.Option(min=1, help="Another number of inner steps (gradient-based learners).", show_default=False),
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="best or last.", show_default=False)] = None,
+    views: Annotated[
+        int,
+        typer.Option(min=1, help="Average the answers over so many views of the images."),
+    ] = 1,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value of a setting of the learner.")
+    ] = None,
     pairs: Annotated[
         str,
         typer.Option(rich_help_panel=TRANSLATION, help="Directed pairs, or held_out, new_test.", show_default=False),
@@ -138,6 +147,8 @@ def evaluate_command(
             inner_steps=inner_steps,
             protocol=protocol,
             checkpoint=checkpoint,
+            views=views,
+            options=_options(assignments or []),
             device=device,
             precision=precision,
             progress=progress,
@@ -151,6 +162,17 @@ def evaluate_command(
     tell(f"protocol: {result.protocol}")
     if saved:
         tell(f"kept in {saved}")
+
+
+def _options(texts: list[str]) -> dict[str, str]:
+    """Settings by name, as texts."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.removeprefix("learner.").partition("=")
+        if not equals or not key.strip():
+            raise SettingsError(f"--set {text}: expected key=value, e.g. tune_steps=50")
+        found[key.strip()] = value.strip()
+    return found
 
 
 def add_to(app: typer.Typer) -> None:

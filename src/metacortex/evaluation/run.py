@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from metacortex.evaluation.calibration import Calibration
 from metacortex.evaluation.diagnosis import Diagnosis
 from metacortex.evaluation.evaluate import evaluate
 from metacortex.evaluation.results import EvaluationResult
+from metacortex.evaluation.views import ManyViews
 from metacortex.runs.build import build_learner
 from metacortex.runs.checkpoint import load_checkpoint, load_weights
 from metacortex.runs.domain import Domain, open_domain
@@ -59,6 +60,7 @@ def load_run(
     checkpoint: str | None = None,
     norm: str | None = None,
     inner_steps: int | None = None,
+    options: Mapping[str, Any] | None = None,
     learner: Learner | None = None,
     device: str = "cpu",
 ) -> LoadedRun:
@@ -69,6 +71,7 @@ def load_run(
         checkpoint: ``"best"`` or ``"last"``; the best that there is when not given.
         norm: another norm policy than that of the run.
         inner_steps: another number of inner steps, for learners that have them.
+        options: other values of the learner's settings, by name; none that would change the shape of its weights.
         learner: an untrained learner to load the weights into, for runs of a learner of your own.
         device: where it is put, see `metacortex.engine.devices.resolve_device`; it may be trained on another.
 
@@ -82,7 +85,7 @@ def load_run(
     if name not in ("best", "last"):
         raise RunError(f"unknown checkpoint '{name}': expected 'best' or 'last'")
     if learner is None:
-        learner = _rebuilt(folder, info, {"norm": norm, "eval_steps": inner_steps})
+        learner = _rebuilt(folder, info, {**_typed(folder, options), "norm": norm, "eval_steps": inner_steps})
     where = folder.path / "checkpoints" / name
     saved = load_checkpoint(where)
     load_weights(learner, saved.model, str(where))
@@ -109,6 +112,14 @@ def _rebuilt(folder: RunFolder, info: dict[str, Any], asked: dict[str, Any]) -> 
         raise RunError(f"{folder.info_path} is damaged: the learner has no {error}") from error
 
 
+def _typed(folder: RunFolder, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings of the learner as their types ask, from texts too."""
+    if not options:
+        return {}
+    merged = merge(folder.settings(), {f"learner.{key}": value for key, value in options.items()})
+    return {key: merged.learner.options[key] for key in options}
+
+
 def _calibration(folder: RunFolder) -> Calibration | None:
     content = folder.read_json(folder.calibration_path)
     return None if content is None else Calibration.from_json(content)
@@ -128,6 +139,8 @@ def evaluate_run(
     inner_steps: int | None = None,
     protocol: str | None = None,
     checkpoint: str | None = None,
+    views: int = 1,
+    options: Mapping[str, Any] | None = None,
     learner: Learner | None = None,
     device: str = "auto",
     precision: str = "float32",
@@ -151,6 +164,8 @@ def evaluate_run(
         inner_steps: another number of inner steps, for learners that have them.
         protocol: another split protocol of the data source.
         checkpoint: ``"best"`` or ``"last"``.
+        views: answers are averaged over so many views of the images, see `metacortex.evaluation.views.ManyViews`.
+        options: other values of the learner's settings, by name, e.g. ``{"tune_steps": 50}``.
         learner: an untrained learner to load the weights into, see `load_run`.
         device: where to compute, see `metacortex.engine.devices.resolve_device`.
         precision: of convolutions and matrix products, see `metacortex.engine.precision.PRECISIONS`.
@@ -165,32 +180,49 @@ def evaluate_run(
         DataError: if the tasks cannot be drawn from the data.
         LearnerError: if the learner cannot serve such tasks.
     """
-    loaded = load_run(run, checkpoint=checkpoint, norm=norm, inner_steps=inner_steps, learner=learner, device=device)
+    loaded = load_run(
+        run,
+        checkpoint=checkpoint,
+        norm=norm,
+        inner_steps=inner_steps,
+        options=options,
+        learner=learner,
+        device=device,
+    )
     sizes = {"data.way": way, "data.shot": shot, "data.queries": queries, "data.seed": seed}
     settings, domain = _where(loaded, data, protocol, sizes)
     _same_shape(loaded, domain)
     diagnosis = Diagnosis()
     drawn = domain.tasks(split, settings.data)
     tasks = min(tasks, getattr(drawn, "count", tasks))  # some sources give a number of tasks and no more
-    result = evaluate(loaded.learner, drawn, tasks, progress=progress, observe=diagnosis.observe, precision=precision)
+    subject = loaded.learner if views == 1 else ManyViews(loaded.learner, views)
+    result = evaluate(subject, drawn, tasks, progress=progress, observe=diagnosis.observe, precision=precision)
     steps = getattr(loaded.learner, "eval_steps", None)
     result = replace(
         result,
         protocol=f"{domain.name}: {domain.protocol}; {result.protocol}"
         + (f"; norm {loaded.norm}" if loaded.norm else "")
-        + (f"; {steps} inner steps" if steps is not None else ""),
+        + (f"; {steps} inner steps" if steps is not None else "")
+        + (f"; {views} views" if views != 1 else "")
+        + "".join(f"; {key} {value}" for key, value in (options or {}).items()),
         fingerprint=f"{domain.fingerprint[:16]}-{result.fingerprint}",
         details={
             **domain.details(split, settings.data),
             "norm": loaded.norm,
             "inner_steps": steps,
             **({} if precision == "float32" else {"precision": precision}),
+            **_asked(views, options),
         },
         learner=loaded.learner.name,
         checkpoint=loaded.checkpoint,
         diagnosis=diagnosis.to_json(),
     )
     return _saved(loaded.folder, result) if save else result
+
+
+def _asked(views: int, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What was asked for beside the usual, for the record."""
+    return {**({} if views == 1 else {"views": views}), **({"options": dict(options)} if options else {})}
 
 
 def _where(
@@ -234,6 +266,8 @@ def _saved(folder: RunFolder, result: EvaluationResult) -> EvaluationResult:
     parts += [d["norm"]] if d["norm"] else []
     parts += [] if d["inner_steps"] is None else [f"{d['inner_steps']}steps"]
     parts += [d["precision"]] if "precision" in d else []
+    parts += [f"{d['views']}views"] if "views" in d else []
+    parts += [f"{key}{value}" for key, value in d.get("options", {}).items()]
     parts += [result.checkpoint["name"]] if result.checkpoint["name"] != "best" else []
     parts += [f"{len(result.scores)}tasks", result.fingerprint[-6:]]
     path = folder.eval_path(re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts)))
