@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_support import TINY, Command, Said, draw_folder
+from cli_support import TINY, Command, Said
 
+from drawn_shapes import draw_folder
 from metacortex.cli.main import main
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_support import TINY, Command, draw, draw_folder
+from cli_support import TINY, Command
 from PIL import Image
+
+from drawn_shapes import draw, draw_folder
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -53,6 +55,10 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         (["train", "--out", "OUT"], "say which learner to train"),
         (["train", "mamml", "--out", "OUT"], "unknown learner 'mamml': did you mean 'maml'?"),
         (["train", "maml", "--data", "glyhs", "--out", "OUT"], "unknown data source 'glyhs': did you mean 'glyphs'?"),
+        (["train", "maml", "--data", "", "--out", "OUT"], "unknown data source ''"),
+        (["train", "maml", "--data", "IMAGE", "--out", "OUT"], "is a file: name a folder"),
+        (["train", "maml", "--protocol", "x", "--out", "OUT"], "glyphs is split in one way only"),
+        (["translate", "RUN", "hello"], "is one of protonet, which does not translate"),
         (["train", "maml", "--backbone", "conv", "--out", "OUT"], "unknown backbone 'conv': did you mean 'conv4'?"),
         (["train", "maml", "--steps", "many", "--out", "OUT"], "training.steps: expected a whole number, got 'many'"),
         (["train", "maml", "--way", "1", "--out", "OUT"], "data.way: expected a whole number, at least 2"),

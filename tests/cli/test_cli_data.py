@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_support import TINY, Command, draw, draw_folder
+from cli_support import TINY, Command
 
+from drawn_shapes import draw, draw_folder
 from metacortex.data.collections import catalogue, mini_imagenet
 from metacortex.data.downloads import fetch as fetch_module
 from metacortex.data.downloads.addresses import Download

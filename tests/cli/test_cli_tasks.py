@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_support import Command, draw_folder
+from cli_support import Command
+
+from drawn_shapes import draw_folder
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Bars (even kinds) and disks (odd kinds), each in two folders, and new bars."""
+    """Strokes in two folders, frames, and new strokes."""
     place = tmp_path_factory.mktemp("tasks")
-    kinds = {"bars": [0, 4, 8], "more-bars": [12, 16, 20, 24], "disks": [1, 5, 9], "new": [2, 6, 10]}
+    kinds = {"bars": [2, 8, 12], "more-bars": [3, 17, 18, 23], "frames": [0, 5, 10], "new": [7, 13, 22]}
     return {name: draw_folder(place / name, numbers, 4) for name, numbers in kinds.items()}
 
 
@@ -23,7 +25,7 @@ def among(folders: dict[str, Path], *names: str) -> str:
 
 @pytest.mark.parametrize("measure", ["task2vec", "pixels", "otdd"])
 def test_folders_are_ranked(folders: dict[str, Path], command: Command, measure: str) -> None:
-    known = among(folders, "disks", "bars", "more-bars")
+    known = among(folders, "frames", "bars", "more-bars")
     said = command("tasks", "similar", folders["new"], "--among", known, "--measure", measure, "--json")
     assert said.code == 0, said.err
     found = said.json
@@ -32,9 +34,9 @@ def test_folders_are_ranked(folders: dict[str, Path], command: Command, measure:
     assert found["new"] == {"name": str(folders["new"]), "classes": 3, "examples": 12}
     assert found["probe"] == (None if measure == "pixels" else "weights of the package")
     ranked = [Path(row["task"]).name for row in found["ranking"]]
-    assert sorted(ranked) == ["bars", "disks", "more-bars"]
+    assert sorted(ranked) == ["bars", "frames", "more-bars"]
     if measure != "task2vec":  # that needs more to see of three classes, see tests/similarity
-        assert ranked[-1] == "disks"
+        assert ranked[-1] == "frames"
     distances = [row["distance"] for row in found["ranking"]]
     assert distances == sorted(distances)
 
@@ -51,7 +53,7 @@ def test_table(folders: dict[str, Path], command: Command) -> None:
 
 
 def test_network_of_a_run(trained: dict[str, Path], folders: dict[str, Path], command: Command) -> None:
-    known = among(folders, "bars", "disks")
+    known = among(folders, "bars", "frames")
     said = command("tasks", "similar", trained["protonet"], folders["new"], "--among", known, "--json")
     assert said.code == 0, said.err
     assert said.json["probe"] == str(trained["protonet"])
@@ -76,7 +78,7 @@ def test_mistakes_end_in_one_line(
 
 def test_learned_from_transfers_that_are_kept(folders: dict[str, Path], tmp_path: Path, command: Command) -> None:
     """What was measured is read the second time; of other tasks it is refused."""
-    names = ("bars", "more-bars", "disks")
+    names = ("bars", "more-bars", "frames")
     place = folders["bars"].parent
     extra = draw_folder(place / "more-disks", [11, 13, 15], 4)
     known = f"{among(folders, *names)},{extra}"

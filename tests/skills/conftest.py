@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from skill_support import LEARNERS, draw_folder
+from skill_support import LEARNERS
 
+from drawn_shapes import draw_folder
 from metacortex.settings import from_mapping
 from metacortex.training.run import train
 

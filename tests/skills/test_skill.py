@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from skill_support import LEARNERS, draw, draw_folder
+from skill_support import LEARNERS
 
+from drawn_shapes import draw, draw_folder
 from metacortex.errors import DataError, LearnerError, RunError
 from metacortex.evaluation.run import load_run
 from metacortex.skills.build import build_empty

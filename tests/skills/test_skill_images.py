@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from skill_support import draw, draw_folder
 
+from drawn_shapes import draw, draw_folder
 from metacortex.data.images import read_image
 from metacortex.errors import DataError, RunError
 from metacortex.skills.examples import find_examples

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from counting_files import write_counting
 from metacortex.errors import SettingsError
 from metacortex.evaluation.run import evaluate_run, load_run
 from metacortex.runs.log import read_log
@@ -16,21 +17,10 @@ from metacortex.training.run import train
 
 pytest.importorskip("sentencepiece", reason="needs the extra 'translate'")
 
-NUMBERS = {
-    "en": ["one", "two", "three", "four", "five", "six"],
-    "de": ["eins", "zwei", "drei", "vier", "fünf", "sechs"],
-}
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Counting in two languages: 36 lines to learn from, 12 and 12 to be judged by."""
-    path = tmp_path_factory.mktemp("text")
-    for language, words in NUMBERS.items():
-        lines = [f"{a} {b} {c}" for a in words for b in words for c in words]
-        for split, first in (("train", 0), ("val", 7), ("test", 11)):
-            (path / f"{split}.{language}").write_text("\n".join(lines[first :: 6 if split == "train" else 18]) + "\n")
-    return path
+    return write_counting(tmp_path_factory.mktemp("text"), ("en", "de"))
 
 
 def settings(folder: Path, **training: object) -> RunSettings:

@@ -6,26 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from counting_files import write_counting
 from metacortex.settings import from_mapping
 from metacortex.training.run import train
 
 pytest.importorskip("sentencepiece", reason="needs the extra 'translate'")
 
-WORDS = {
-    "en": ["one", "two", "three", "four", "five", "six"],
-    "de": ["eins", "zwei", "drei", "vier", "fünf", "sechs"],
-    "fr": ["un", "deux", "trois", "quatre", "cinq", "six"],
-}
-
 
 @pytest.fixture(scope="session")
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("counting")
-    for language, words in WORDS.items():
-        lines = [f"{a} {b} {c}" for a in words for b in words for c in words]
-        for split, first in (("train", 0), ("val", 7), ("test", 11)):
-            (path / f"{split}.{language}").write_text("\n".join(lines[first :: 6 if split == "train" else 18]) + "\n")
-    return path
+    return write_counting(tmp_path_factory.mktemp("counting"), ("en", "de", "fr"))
 
 
 @pytest.fixture(scope="session")

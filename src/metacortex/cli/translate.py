@@ -94,10 +94,11 @@ def _of_run(
     from metacortex.data.text.aligned import read_pairs
     from metacortex.translation.translator import TextRun
 
+    loaded = TextRun(run, checkpoint=checkpoint)
     if not source or not target:
         raise SettingsError("say the languages: --from LANGUAGE --to LANGUAGE, e.g. --from en --to fr")
     support = () if pairs is None else read_pairs(pairs)
-    return TextRun(run, checkpoint=checkpoint).translator(source, target, words=words, support=support)
+    return loaded.translator(source, target, words=words, support=support)
 
 
 def _of_skill(path: Path, given: dict[str, Any]) -> Translator:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from metacortex.errors import unknown_name
+from metacortex.errors import SettingsError, unknown_name
 
 __all__ = ["call_loader"]
 
@@ -32,5 +32,7 @@ def call_loader(
     known = [p for p in parameters if p not in fixed]
     for option in options:
         if not open_ended and option not in known:
+            if option == "protocol":
+                raise SettingsError(f"{title} is split in one way only: leave the protocol out")
             raise unknown_name(f"option of {title}", option, known)
     return loader(**fixed, **options)

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from metacortex.data.calling import call_loader
 from metacortex.data.dataset import Dataset
 from metacortex.data.locations import cache_dir
 from metacortex.errors import DataError, unknown_name
@@ -76,13 +77,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
         (1, 8, 8)
     """
     loader, fixed = find_loader(name)
-    parameters = inspect.signature(loader).parameters
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    known = [p for p in parameters if p not in fixed]
-    for option in options:
-        if not open_ended and option not in known:
-            raise unknown_name(f"option of data source {name}", option, known)
-    return loader(**fixed, **options)
+    return call_loader(f"data source {name}", loader, fixed, options)
 
 
 def default_size(name: str) -> int:
@@ -120,8 +115,10 @@ def find_loader(name: str) -> tuple[Callable[..., Dataset], dict[str, Any]]:
     if name in others.names:
         return others[name].load(), {}
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return _folder(name)
+    if path.is_file():
+        raise DataError(f"{path} is a file: name a folder with a sub-folder of images for each class")
     if os.sep in name or name.startswith((".", "~")):
         raise DataError(f"{path}: there is no such folder")
     raise unknown_name("data source", name, [*dataset_names(), "folder:PATH"])

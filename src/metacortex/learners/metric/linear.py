@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,11 @@ class LinearLearner(MetricLearner):
         intercept: add a feature that is always one; its weights are penalised as the others are.
         objective: loss, cross-entropy by default.
     """
+
+    train_way: ClassVar[int | None] = 20
+    train_queries: ClassVar[int | None] = 5
+    train_tasks: ClassVar[int] = 2
+    default_lr: ClassVar[float] = 2e-3
 
     def __init__(
         self, model: nn.Module, norm: str, scale: float, intercept: bool, objective: Objective | None = None

@@ -71,10 +71,6 @@ class LRD2(LinearLearner):
     """
 
     name: ClassVar[str] = "lr_d2"
-    train_way: ClassVar[int | None] = 20
-    train_queries: ClassVar[int | None] = 5
-    train_tasks: ClassVar[int] = 2
-    default_lr: ClassVar[float] = 2e-3
 
     def __init__(
         self,

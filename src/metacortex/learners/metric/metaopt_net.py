@@ -67,10 +67,6 @@ class MetaOptNet(LinearLearner):
     """
 
     name: ClassVar[str] = "metaopt_net"
-    train_way: ClassVar[int | None] = 20
-    train_queries: ClassVar[int | None] = 5
-    train_tasks: ClassVar[int] = 2
-    default_lr: ClassVar[float] = 2e-3
 
     def __init__(
         self,

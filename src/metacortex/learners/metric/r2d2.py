@@ -69,10 +69,6 @@ class R2D2(LinearLearner):
     """
 
     name: ClassVar[str] = "r2d2"
-    train_way: ClassVar[int | None] = 20
-    train_queries: ClassVar[int | None] = 5
-    train_tasks: ClassVar[int] = 2
-    default_lr: ClassVar[float] = 2e-3
 
     def __init__(
         self,
