@@ -54,9 +54,10 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     try:
         replace_directory(directory, files)
     except OSError as error:
+        before = "none was saved before" if find_directory(directory) is None else "the checkpoint before it is intact"
         raise RunError(
             f"cannot save the checkpoint of step {checkpoint.state.get('step')} in {directory}: "
-            f"{error.strerror or error}; the checkpoint before it is intact"
+            f"{error.strerror or error}; {before}"
         ) from error
 
 
