@@ -122,7 +122,7 @@ def evaluate_command(
 
     asked = {"pairs": pairs, "describe": describe, "sentences": sentences, "most": most, "against": against or []}
     if RunFolder.open(run).info().get("learner", {}).get("kind") == "translation":
-        options = {**asked, "split": split, "beam": beam, "shot": shot, "checkpoint": checkpoint}
+        options = {**asked, "split": split, "beam": beam, "shot": shot, "checkpoint": checkpoint, "device": device}
         with limited_threads(threads):
             if shots:
                 draw_curves_of(run, {**options, "shots": shots, "topics": topics}, out, as_json=as_json, quiet=quiet)

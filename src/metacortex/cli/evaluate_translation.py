@@ -24,6 +24,7 @@ def score_sets(run: Path, options: Mapping[str, Any], *, as_json: bool, quiet: b
 
     most = MOST_PAIRS if options["most"] is None else options["most"]
     shared = {"split": options["split"], "beam": options["beam"], "sentences": options["sentences"] or 0}
+    shared["device"] = options["device"]
     own = {"shot": options["shot"], "description": options["describe"], "checkpoint": options["checkpoint"]}
     with bar("translating", show=not quiet) as progress:
         report = evaluate_translation(run, pairs=options["pairs"], most=most, progress=progress, **shared, **own)
@@ -65,6 +66,7 @@ def draw_curves_of(run: Path, options: Mapping[str, Any], out: Path | None, *, a
             pairs=options["pairs"],
             split=options["split"],
             beam=options["beam"],
+            device=options["device"],
             progress=progress,
             **{name: value for name, value in asked.items() if value is not None},
         )

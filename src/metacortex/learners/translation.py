@@ -165,7 +165,7 @@ class Translating(Learner):
 
         Args:
             state: what `adapt` returned.
-            source: ``[N, L]`` int64 token ids.
+            source: ``[N, L]`` int64 token ids, on any device.
             length: ``[N]`` int64 in ``0 .. L``.
             image: ``[N, D]`` features of the sentences' images, for a net that reads them.
             beam: hypotheses kept; 1 is greedy.
@@ -174,11 +174,17 @@ class Translating(Learner):
             length_penalty: see `metacortex.nn.decoding.beam_search`.
             attention: whether to return where the net looked.
 
+        Returns:
+            `Translations`, on the CPU whatever the device of the state.
+
         Raises:
             DataError: for ids outside the vocabulary or lengths that do not fit.
             SettingsError: for a beam that cannot be.
         """
         _check(source, length, self.body.settings.vocabulary)
+        where = next(iter(state["weights"].values())).device
+        source, length = source.to(where), length.to(where)
+        image = None if image is None else image.to(where)
         if beam < best or best < 1:
             raise SettingsError(f"best must lie in 1..beam, got best={best} and beam={beam}")
         limit = 2 * source.shape[1] + 10 if limit is None else limit
@@ -198,7 +204,7 @@ class Translating(Learner):
             if attention:
                 each = [self._call(state, "features", *read[:2], t, *read[2:])[1] for t in found.tokens.unbind(1)]
                 looked = torch.stack(each, 1)
-        return Translations(found.tokens, found.scores, looked)
+        return Translations(found.tokens.cpu(), found.scores.cpu(), None if looked is None else looked.cpu())
 
     def tuned(self, state: State, support: Examples, rule: UpdateRule, steps: int, *, size: int = 0) -> State:
         """The state after ``steps`` updates of all weights on the support pairs.

@@ -138,6 +138,7 @@ def few_shot_curves(
     tune_lr: float = 1e-3,
     tuned: bool = True,
     scratch: bool = True,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> FewShotCurves:
     """Teach runs new pairs of languages with more and more examples, and score their translations.
@@ -157,6 +158,7 @@ def few_shot_curves(
         tuned: with another curve for each run that reads examples or learns from them in its own way, of what it
             makes of them and the updates after that.
         scratch: with a curve of the first run's network trained on the examples alone.
+        device: where to compute, see `metacortex.engine.devices.resolve_device`.
         progress: called with (translated sets, sets).
 
     Raises:
@@ -169,7 +171,7 @@ def few_shot_curves(
     if description not in ("both", "pairs"):
         raise SettingsError(f"description must be 'both' or 'pairs' where examples are counted, got '{description}'")
     shots = sorted(set(shots))
-    texts = [TextRun(run) for run in runs]
+    texts = [TextRun(run, device=device) for run in runs]
     cells = _cells(texts[0], pairs or "held_out", split, topics, max(shots), sentences, most)
     entrants = _entrants(texts, tune_steps, tuned=tuned, scratch=scratch)
     total, done = len(entrants) * len(shots), 0

@@ -150,6 +150,7 @@ def evaluate_translation(
     most: int = MOST_PAIRS,
     falsify: bool = True,
     checkpoint: str | None = None,
+    device: str = "auto",
     save: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> TranslationReport:
@@ -167,6 +168,7 @@ def evaluate_translation(
         most: pairs at most, evenly chosen from all that were asked for; 0 for all.
         falsify: also translate with `FALSIFICATIONS`.
         checkpoint: ``"best"`` or ``"last"``.
+        device: where to compute, see `metacortex.engine.devices.resolve_device`.
         save: keep the report in the run folder.
         progress: called with (sets done, sets).
 
@@ -175,7 +177,7 @@ def evaluate_translation(
         DataError: if the split has no line of a pair.
         SettingsError: for an unknown pair, or support pairs that the description excludes.
     """
-    text = TextRun(run, checkpoint=checkpoint)
+    text = TextRun(run, checkpoint=checkpoint, device=device)
     settings = asked_for(text.settings, shot, description)
     chosen = pairs or settings.pairs or "trained"
     corpus = text.domain.corpus
@@ -300,7 +302,7 @@ def _translated(
     """
     parts = tasks.covering(pair, size=max(64, _ROWS // beam), limit=sentences)
     with torch.no_grad(), fused_kernels():
-        state = text.learner.adapt(parts[0].support, description=parts[0].description)
+        state = text.learner.adapt(text.placed(parts[0].support), description=text.placed(parts[0].description))
     for other in known:
         if _same(state, other.state):
             return other

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from metacortex.data.text.corpus import Pair, parse_pairs
 from metacortex.data.text.lines import clean
 from metacortex.data.text.subwords import EOS, PAD, Subwords
+from metacortex.engine.devices import device_of
 from metacortex.errors import RunError, SettingsError, unknown_name
 from metacortex.evaluation.run import LoadedRun, load_run
 from metacortex.learners.base import Learner, State
@@ -24,6 +26,8 @@ from metacortex.task import Examples
 from metacortex.tasks.descriptions import describe, description_tensors, wordings
 from metacortex.tree import tree_map
 from metacortex.updates.adam import Adam
+
+Tree = TypeVar("Tree")
 
 __all__ = [
     "TUNE_STEPS",
@@ -85,14 +89,15 @@ class TextRun:
     Args:
         run: the run folder.
         checkpoint: ``"best"`` or ``"last"``.
+        device: where to compute, see `metacortex.engine.devices.resolve_device`.
 
     Raises:
         RunError: if there is no such run, or its learner does not translate.
         DataError: if its corpus is not there any more.
     """
 
-    def __init__(self, run: Path | str, *, checkpoint: str | None = None) -> None:
-        self.loaded: LoadedRun = load_run(run, checkpoint=checkpoint)
+    def __init__(self, run: Path | str, *, checkpoint: str | None = None, device: str = "cpu") -> None:
+        self.loaded: LoadedRun = load_run(run, checkpoint=checkpoint, device=device)
         learner, settings = self.loaded.learner, self.loaded.settings.data
         if not isinstance(learner, Translating) or not isinstance(settings, TextSettings):
             raise RunError(f"the run in {run} is one of {learner.name}, which does not translate")
@@ -100,7 +105,7 @@ class TextRun:
         self.domain = TranslationDomain(settings, self.loaded.folder.path)
 
     def with_learner(self, learner: Learner) -> TextRun:
-        """The same run with another learner of translation in place of its own, e.g. an untrained one.
+        """The same run with another learner of translation in place of its own, e.g. an untrained one, on its device.
 
         Raises:
             RunError: if it does not translate.
@@ -108,8 +113,13 @@ class TextRun:
         if not isinstance(learner, Translating):
             raise RunError(f"{learner.name} does not translate")
         other = copy.copy(self)
-        other.learner = learner
+        other.learner = learner.to(device_of(self.learner))
         return other
+
+    def placed(self, tensors: Tree) -> Tree:
+        """A pytree of tensors on the device of the learner."""
+        device = device_of(self.learner)
+        return tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, tensors)
 
     def translator(
         self, source: str, target: str, *, words: str | None = None, support: Sequence[tuple[str, str]] = ()
@@ -196,7 +206,7 @@ class TextRun:
             steps = 0 if self.learns_from_examples else TUNE_STEPS
         translator = self.adapted(pair, words, examples)
         with torch.no_grad(), fused_kernels():
-            support = encode_pairs(self.domain.subwords, examples)
+            support = self.placed(encode_pairs(self.domain.subwords, examples))
             rule = Adam(lr, eps=1e-16)
             state = self.learner.tuned(translator.state, support, rule, steps, size=_TUNE_BATCH)
         return replace(translator, state=tree_map(torch.Tensor.detach, state))
@@ -213,7 +223,9 @@ class TextRun:
         first, second = (corpus.number(code) if code in corpus.languages else -1 for code in pair)
         description = description_tensors(subwords, words, self.names(pair), (first, second))
         with torch.no_grad(), fused_kernels():
-            state = self.learner.adapt(encode_pairs(subwords, support), description=description)
+            state = self.learner.adapt(
+                self.placed(encode_pairs(subwords, support)), description=self.placed(description)
+            )
         return Translator(self.learner, state, subwords, pair)
 
 
