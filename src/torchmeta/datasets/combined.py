@@ -57,7 +57,7 @@ class StoredMetaDataset(CombinationMetaDataset):
         *,
         shots: int | None = None,
         test_shots: int | None = None,
-        tasks_per_epoch: int = 1200,
+        tasks_per_epoch: int = 800,
         **options: Any,
     ) -> None:
         dataset = self.classes(

@@ -2,7 +2,7 @@
 
 torchmeta's loader gave batches of unsplit tasks for such a program, whose labels were texts. Here it gets train and
 test sets of ``shots`` and ``test_shots`` examples per class, numbers as labels, images as tensors, and an epoch of
-``tasks_per_epoch`` tasks (1,200; `len` of the loader is 1,200 / batch_size, rounded up). A program with a splitter
+``tasks_per_epoch`` tasks (800; `len` of the loader is 800 / batch_size, rounded up). A program with a splitter
 or labels of its own gets what torchmeta gave it: an endless loader.
 """
 
@@ -32,7 +32,7 @@ class TaskDefaults:
 
     shots: int = 1
     test_shots: int = 15
-    tasks_per_epoch: int = 1200
+    tasks_per_epoch: int = 800
     labelled: bool = False
 
     def __post_init__(self) -> None:

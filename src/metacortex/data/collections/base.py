@@ -53,6 +53,8 @@ class Layout:
             classes; a class says its split as ``meta["split"]`` unless the collection knows it.
         home: folder of the cache that `add_collection` fills, where it is not the collection's first.
         extras: patterns of files that are read when they are there.
+        counted: whether every class must have as many examples as were published; a cache that another program left
+            may hold a part of them.
     """
 
     title: str
@@ -60,6 +62,7 @@ class Layout:
     read: Reader
     home: str = ""
     extras: tuple[str, ...] = ()
+    counted: bool = True
 
     def files(self, folder: Path) -> list[Path]:
         """What matches in a folder, sorted; nothing when a pattern matches nothing."""
@@ -201,7 +204,7 @@ def _store(
     def build() -> ClassStore:
         with ExitStack() as stack:
             classes = layout.read(folder, _shape(collection, size), stack)
-            _check(collection, folder, [info for info, _ in classes])
+            _check(collection, folder, layout, [info for info, _ in classes])
             if collection.colours:
                 return build_store(path, title, _shape(collection, size), classes, progress=progress)
             rows = [(info, list(items)) for info, items in classes]
@@ -225,7 +228,7 @@ def _read_all(collection: Collection, folder: Path, layout: Layout) -> None:
     with ExitStack() as stack:
         # the size does not matter for finding damage: a small one is quick
         classes = layout.read(folder, _shape(collection, 8), stack)
-        _check(collection, folder, [info for info, _ in classes])
+        _check(collection, folder, layout, [info for info, _ in classes])
         for info, items in classes:
             count = sum(1 for _ in items)
             if count == 0 or info.count not in (0, count):
@@ -254,7 +257,7 @@ def _members(collection: Collection, classes: Sequence[ClassInfo]) -> dict[str, 
     return splits
 
 
-def _check(collection: Collection, folder: Path, classes: Sequence[ClassInfo]) -> None:
+def _check(collection: Collection, folder: Path, layout: Layout, classes: Sequence[ClassInfo]) -> None:
     """Whether the classes are those that were published."""
     dealt = _members(collection, classes)
     for split, expected in collection.expects.items():
@@ -273,7 +276,7 @@ def _check(collection: Collection, folder: Path, classes: Sequence[ClassInfo]) -
     if strangers:
         raise DataError(f"{folder}: class '{strangers[0].name}' is in no split of {collection.name}")
     for info in classes:
-        if collection.each and info.count not in (0, collection.each):
+        if layout.counted and collection.each and info.count not in (0, collection.each):
             raise DataError(
                 f"{folder}: class '{info.name}' has {info.count} examples, {collection.name} has {collection.each} of "
                 "each class: copy or download it again"

@@ -167,7 +167,7 @@ def _read_hdf5(folder: Path, shape: Shape, stack: ExitStack) -> list[ClassImages
 _LAYOUTS = (
     Layout(f"{_ARCHIVE}.tar.gz", (f"{_ARCHIVE}.tar.gz",), _read_archive),
     Layout(f"the unpacked folder {_ARCHIVE}", tuple(f"{_ARCHIVE}/{part}" for part in _PARTS), _read_unpacked),
-    Layout("torchmeta's data.hdf5", ("data.hdf5",), _read_hdf5),
+    Layout("torchmeta's data.hdf5", ("data.hdf5",), _read_hdf5, counted=False),
     Layout("images/<class>.jpg with fine_to_coarse.csv", ("fine_to_coarse.csv", "images/*.jpg"), _read_strips),
 )
 _PROVENANCE = {

@@ -130,5 +130,6 @@ SPLIT_FILES = Layout(
     "torchmeta's train_data.hdf5, val_data.hdf5, test_data.hdf5 and train_labels.json, …",
     tuple(f"{split}{ending}" for split in SPLITS for ending in ("_data.hdf5", "_labels.json")),
     read_split_files,
+    counted=False,
 )
 """The layout of torchmeta's caches."""
