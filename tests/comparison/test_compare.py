@@ -127,6 +127,19 @@ def test_tables_and_pictures(done: Comparison) -> None:
     assert json.loads((done.path / "comparison.json").read_text())["yardstick"] == "fine_tuning"
 
 
+def test_transfer_to_data_never_trained_on(folder: str, tmp_path: Path) -> None:
+    found = plan("protonet", "nearest_neighbour", data=folder, transfer=("digits",), way=2, tasks=4)
+    compared = run_comparison(found, tmp_path / "compared")
+    for entrant in compared.entrants:
+        assert set(entrant.results) == {Cell(data, shot) for data in (folder, "digits") for shot in (1, 2)}
+        assert entrant.results[Cell("digits", 2)].protocol.startswith("digits: ")
+    cells = compared.to_json()["learners"][0]["cells"]
+    assert [cell["data"] for cell in cells] == [folder, folder, "digits", "digits"]
+    assert all(0 <= cell["ece"] <= 1 for cell in cells)
+    draw_comparison(compared)
+    assert "digits (never trained on)" in (compared.path / "curves.svg").read_text()
+
+
 def test_functions_are_drawn(tmp_path: Path) -> None:
     options = {"backbone.hidden": "4", "training.validation_tasks": 2, "training.tasks": 2}
     found = plan("maml", "cnp", data="sinusoid", options=options, own={}, steps=1)
