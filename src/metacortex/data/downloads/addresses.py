@@ -43,7 +43,7 @@ def _everything() -> dict[str, tuple[Download, ...]]:
     return found
 
 
-_NAMES = {"cifar100": ("cifar_fs", "fc100"), "multi30k": ("multi30k",), "omniglot": ("omniglot", "omniglot_challenge")}
+_NAMES = {"cifar100": ("cifar_fs", "fc100"), "multi30k": ("multi30k",), "omniglot": ("omniglot",)}
 """Folder of the files -> data sources that are made of them."""
 
 _GITHUB = (
@@ -67,7 +67,7 @@ def downloadable() -> list[str]:
 
     Example:
         >>> downloadable()
-        ['cifar_fs', 'fc100', 'multi30k', 'omniglot', 'omniglot_challenge']
+        ['cifar_fs', 'fc100', 'multi30k', 'omniglot']
     """
     return sorted(_everything())
 
