@@ -91,8 +91,11 @@ def test_a_recording_with_another_gradient_is_refused() -> None:
     agree((one, outcome), (one, outcome), "float32")
     with pytest.raises(LearnerError, match=r"differs by 3\.3e-01"):
         agree((one, outcome), (other, outcome), "float32")
-    with pytest.raises(LearnerError, match="differs by nan"):
-        agree(({"w": torch.full((2,), torch.nan)}, outcome), (one, outcome), "bf16")
+    agree((one, outcome), (other, outcome), "bf16")
+    for wrong in (torch.full((2,), torch.nan), torch.tensor([1.0, -1.0]), torch.tensor([2.0, 2.0])):
+        for precision in ("bf16", "tf32"):
+            with pytest.raises(LearnerError, match="of its length"):
+                agree(({"w": wrong}, outcome), (one, outcome), precision)
 
 
 def test_names_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,8 +79,8 @@ def test_machine_code_of_bf16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("interpreted")
 def test_threads_compute_in_the_same_precision() -> None:
     learner, tasks = learner_of("maml"), batch()
-    alone, _ = meta_gradient(learner, tasks, precision="bf16")
     for strategy in ("loop", "compile"):
+        alone, _ = meta_gradient(learner, tasks, precision="bf16", strategy=strategy)
         shared, _ = meta_gradient(learner, tasks, precision="bf16", strategy=strategy, workers=2)
         torch.testing.assert_close(shared, alone, rtol=2e-2, atol=1e-3)
 

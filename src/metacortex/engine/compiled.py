@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from metacortex.engine.agreement import gap, tolerance
+from metacortex.engine.agreement import differs
 from metacortex.engine.capture import Captured, Result, Signature, capture, signature
 from metacortex.engine.graphs import Replays, agree, in_streams
 from metacortex.engine.precision import autocasting
@@ -158,9 +158,9 @@ class Compiling:
                 got = compiled(learner, task)
         except Exception as error:  # compilers fail in many ways
             raise LearnerError(_compiler_failed(error)) from error
-        differs = gap(got[0], function(learner, task)[0])
-        if not differs <= tolerance(got[0], precision):
-            raise LearnerError(f"the compiled gradient differs by {differs:.1e} from the one that is not compiled")
+        by = differs(got[0], function(learner, task)[0], precision)
+        if by is not None:
+            raise LearnerError(f"the compiled gradient differs by {by} from the one that is not compiled")
         return compiled
 
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 from torch import Tensor
 
-from metacortex.engine.agreement import gap, tolerance
+from metacortex.engine.agreement import differs
 from metacortex.engine.capture import signature
 from metacortex.engine.precision import autocasting
 from metacortex.engine.totals import add_up
@@ -289,9 +289,9 @@ def agree(got: Result, expected: Result, precision: str) -> None:
     Raises:
         LearnerError: saying by how much.
     """
-    differs = gap(got[0], expected[0])
-    if not differs <= tolerance(expected[0], precision):
-        raise LearnerError(f"the recorded gradient differs by {differs:.1e} from the one that is not")
+    by = differs(got[0], expected[0], precision)
+    if by is not None:
+        raise LearnerError(f"the recorded gradient differs by {by} from the one that is not")
 
 
 def _first_line(error: Exception) -> str:
