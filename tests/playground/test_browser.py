@@ -39,7 +39,8 @@ class Page:
         options = Options()
         options.binary_location = CHROMIUM or ""
         for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                     "--window-size=1200,1000", "--disable-background-networking", "--disable-extensions"):  # fmt: skip
+                     "--window-size=1200,1000", "--disable-background-networking", "--disable-extensions",
+                     "--disable-quic", "--disable-component-update", "--disable-sync", "--no-first-run"):  # fmt: skip
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver: Any = webdriver.Chrome(options=options, service=Service(DRIVER))

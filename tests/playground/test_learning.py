@@ -9,14 +9,13 @@ import torch
 from metacortex.errors import LearnerError
 from metacortex.estimators.adapted import HeadAdapted, as_tensor
 from metacortex.estimators.features import NetFeatures
-from metacortex.estimators.heads import HeadSpec, fit_head
 from metacortex.estimators.source import default_source, load_source
 from metacortex.learners.registry import make_learner
 from metacortex.playground.alphabets import alphabets, draw_example, pick
 from metacortex.playground.limits import Refused
 from metacortex.playground.memory import Memo, RememberedFeatures
 from metacortex.playground.pictures import as_drawing
-from metacortex.playground.reasons import drawing_influences, flat_map, left_out_scores, pixel_shares
+from metacortex.playground.reasons import drawing_influences, flat_map, pixel_shares
 from metacortex.playground.rival import train_rival
 from metacortex.playground.steps import MOST_STEPS, steps_of
 from metacortex.playground.teacher import Teacher
@@ -76,31 +75,6 @@ def test_remembered_features_are_the_features() -> None:
     np.testing.assert_allclose(found.views(inputs, most=4), expected.views(inputs)[:4])
     assert len(memo) == 3 + 9
     np.testing.assert_allclose(found(inputs[::-1]), expected(inputs)[::-1])
-
-
-@pytest.mark.parametrize("spec", [HeadSpec("kernel", 0.1, 2.0), HeadSpec("ridge", 0.3)], ids=str)
-def test_left_out_scores_solve_the_smaller_system(spec: HeadSpec) -> None:
-    rng = np.random.default_rng(1)
-    views, values = rng.normal(size=(3, 5, 4)), rng.normal(size=(5, 2))
-    head, _ = fit_head(spec, views, values)
-    query = rng.normal(size=(1, 4))
-    found = left_out_scores(head, views, values, query)
-    for example in range(5):
-        keep = np.arange(5) != example
-        flat = views[:, keep].reshape(-1, 4)
-        targets = np.tile((values - values.mean(0))[keep], (3, 1))
-        if spec.kind == "kernel":
-            gram = np.exp(-head.rate * ((flat[:, None] - flat[None]) ** 2).sum(-1))
-            near = np.exp(-head.rate * ((query[:, None] - flat[None]) ** 2).sum(-1))
-        else:
-            everything = views.reshape(-1, 4) - head.center
-            scale = (everything**2).sum(1).mean()
-            gram, near = (
-                (flat - head.center) @ (flat - head.center).T / scale,
-                (query - head.center) @ (flat - head.center).T / scale,
-            )
-        dual = np.linalg.solve(gram + spec.penalty * np.eye(len(gram)), targets)
-        np.testing.assert_allclose(found[example], (near @ dual)[0] + values.mean(0), atol=1e-9)
 
 
 def test_drawings_of_the_answer_speak_for_it(teacher: Teacher) -> None:

@@ -17,7 +17,7 @@ from metacortex.errors import DataError, SettingsError, unknown_name
 from metacortex.estimators.adapted import as_tensor
 from metacortex.estimators.features import Features, NetFeatures, TableFeatures, encode_texts
 from metacortex.estimators.heads import HEADS
-from metacortex.estimators.inputs import InputKind, as_items, kind_of
+from metacortex.estimators.inputs import InputKind, as_items, item_names, kind_of
 from metacortex.estimators.pictures import PictureReader, learn_reader
 from metacortex.estimators.source import ModelSource, default_source, load_source
 from metacortex.learners.base import Learner
@@ -38,6 +38,7 @@ class FewShotEstimator(BaseEstimator):
     random_state: int
     inputs_: np.ndarray
     targets_: np.ndarray
+    names_: list[str] | None
     source_: ModelSource | None
     reader_: PictureReader | None
     input_kind_: InputKind
@@ -133,6 +134,7 @@ class FewShotEstimator(BaseEstimator):
         if isinstance(self.random_state, bool) or not isinstance(self.random_state, int | np.integer):
             raise SettingsError(f"random_state must be a whole number, got {self.random_state!r}")
         kind = kind_of(X)
+        self.names_ = None
         if kind == "images" and self.encode is not None:
             kind = "texts"  # a callable takes items of any kind
         self.source_ = self._find_source(kind)
@@ -142,6 +144,7 @@ class FewShotEstimator(BaseEstimator):
             self.input_kind_ = kind
             return self._shaped(X), y
         check_consistent_length(X, y)
+        self.names_ = item_names(X, kind, "example")
         if kind == "images":
             self.reader_ = self._make_reader(X)
         self.input_kind_ = kind

@@ -20,6 +20,7 @@ from metacortex.learners.base import Learner
 
 if TYPE_CHECKING:
     from metacortex.estimators.estimate import Estimate
+    from metacortex.explain.explained import ExplainedClasses
 
 __all__ = ["NONE_OF_THESE", "FewShotClassifier"]
 
@@ -162,6 +163,37 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         from metacortex.estimators.estimate import estimate
 
         return estimate(self, repeats=repeats, folds=folds, rivals=rivals)
+
+    def explain(self, X: Any, *, parts: bool = True) -> ExplainedClasses:
+        """Why each answer: which examples spoke for it and against it, which parts of the input, how sure it is.
+
+        What an example adds is the log-probability of the answer, minus that of the classifier without the example:
+        for heads exactly, without fitting again (features, temperature and kind of head stay); a learner that
+        adapts in its own way adapts anew. What a pixel, a column or an n-gram of characters adds to the log-odds are
+        integrated gradients, from an empty image, the mean of the examples' rows, or an empty text; with an `encode` of
+        your own, words are left out.
+
+        Args:
+            X: inputs, as of `predict`.
+            parts: also say which parts of the inputs mattered (needs the extra ``explain``).
+
+        Returns:
+            A sequence of `metacortex.explain.explanation.Explanation`; ``save("why.html")`` writes a page.
+
+        Raises:
+            DataError: for an estimator that was loaded, which does not hold its examples.
+            MissingExtraError: if parts are asked for and captum is not installed.
+
+        Example:
+            >>> model = FewShotClassifier().fit([[0.0], [0.1], [2.0], [2.1]], ["low", "low", "high", "high"])
+            >>> why = model.explain([[0.3]], parts=False)
+            >>> why.classes[why[0].answer], why[0].influence.argmax().item() in (0, 1)
+            ('low', True)
+        """
+        from metacortex.estimators.reasons import explain_classifier
+
+        check_is_fitted(self, "adapted_")
+        return explain_classifier(self, X, parts)
 
     def suggest(self, pool: Any, count: int = 1) -> NDArray[np.int64]:
         """Which unlabelled examples are worth a label next?

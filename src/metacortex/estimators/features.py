@@ -14,7 +14,7 @@ from metacortex.errors import DataError, LearnerError
 from metacortex.learners.base import Learner
 from metacortex.nn.mode import evaluating
 
-__all__ = ["Features", "NetFeatures", "TableFeatures", "encode_texts", "frozen_features", "net_channels"]
+__all__ = ["Features", "NetFeatures", "TableFeatures", "encode_texts", "frozen_features", "net_channels", "text_parts"]
 
 Array = NDArray[np.float64]
 _BATCH = 256
@@ -194,10 +194,7 @@ def encode_texts(texts: Sequence[Any], encode: Callable[[Sequence[Any]], Any] | 
         DataError: if the callable gives anything but one finite row of numbers per text.
     """
     if encode is None:
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        counter = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=_TEXT_FEATURES)
-        return np.asarray(counter.transform(texts).toarray(), dtype=np.float64)  # type: ignore[union-attr]
+        return np.asarray(_counter().transform(texts).toarray(), dtype=np.float64)  # type: ignore[union-attr]
     given = encode(texts)
     try:
         rows = np.asarray(given.detach() if isinstance(given, torch.Tensor) else given, dtype=np.float64)
@@ -208,3 +205,37 @@ def encode_texts(texts: Sequence[Any], encode: Callable[[Sequence[Any]], Any] | 
             f"encode must give [{len(texts)}, features] finite numbers for {len(texts)} texts, got {list(rows.shape)}"
         )
     return rows
+
+
+def text_parts(text: str, adds: Array) -> dict[str, dict[str, float]]:
+    """What each n-gram and each word of a text adds, given what each column of `encode_texts` adds.
+
+    N-grams that share a column share what it adds, by their counts (with the signs that hashing gave them).
+
+    Args:
+        text: as it was given.
+        adds: ``[4096]``, zero where the text has no n-gram.
+
+    Returns:
+        ``n-gram`` and ``word``, each name -> figure; the figures of either sum to ``adds.sum()``.
+    """
+    words = [(word, gram) for word in text.split() for gram in _counter().build_analyzer()(word)]
+    if not words:
+        return {}
+    hashed = _counter(analyzer=lambda gram: [gram], norm=None).transform([gram for _, gram in words]).tocsr()
+    columns, signs = hashed.indices, hashed.data  # one of each for every n-gram
+    total = np.zeros(len(adds))
+    np.add.at(total, columns, signs)
+    found: dict[str, dict[str, float]] = {"n-gram": {}, "word": {}}
+    for (word, gram), column, sign in zip(words, columns, signs, strict=True):
+        share = float(adds[column] * sign / total[column]) if total[column] else 0.0
+        for kind, name in (("n-gram", gram), ("word", word)):
+            found[kind][name] = found[kind].get(name, 0.0) + share
+    return found
+
+
+def _counter(**options: Any) -> Any:
+    """Counts n-grams of characters within words."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    return HashingVectorizer(**{"analyzer": "char_wb", "ngram_range": (2, 4), "n_features": _TEXT_FEATURES, **options})

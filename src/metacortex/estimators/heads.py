@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "HEADS",
+    "ClassMeans",
     "Head",
     "HeadSpec",
     "candidates",
@@ -169,26 +170,42 @@ def _primal_ridge(spec: HeadSpec, flat: Array, targets: Array, bias: Array, coun
     return Head(spec, center, flat[:0], weights, bias, 0.0), left_out[:count] + bias
 
 
+@dataclass(frozen=True, eq=False)
+class ClassMeans:
+    """What a prototype head is made of.
+
+    Attributes:
+        prototypes: ``[way, D]``.
+        slots: the class of each example, ``[N]``.
+        rest: the prototype of its class without each example, ``[N, D]``; with it, where it is the only one.
+        scale: D, the mean squared distance of prototypes.
+    """
+
+    prototypes: Array
+    slots: NDArray[np.int64]
+    rest: Array
+    scale: float
+
+    @staticmethod
+    def learn(views: Array, values: Array) -> ClassMeans:
+        """From ``[V, N, D]`` and ``[N, way]``, one-hot minus a constant."""
+        members = (values > values.min()).astype(np.float64)  # [N, way]
+        means_of_views, slots = views.mean(0), members.argmax(1)
+        prototypes = members.T @ means_of_views / np.maximum(members.sum(0), 1)[:, None]
+        count = members.sum(0)[slots, None]  # [N, 1]
+        rest = (count * prototypes[slots] - means_of_views) / np.maximum(count - 1, 1)
+        apart = squared_distances(prototypes, prototypes)
+        scale = max(float(apart.sum() / max(len(apart) * (len(apart) - 1), 1)), 1e-12)
+        return ClassMeans(prototypes, slots, np.where(count > 1, rest, prototypes[slots]), scale)
+
+
 def _prototypes(spec: HeadSpec, views: Array, values: Array) -> tuple[Head, Array]:
-    members = (values > values.min()).astype(np.float64)  # [N, way]
-    count = members.sum(0)
-    means_of_views = views.mean(0)  # [N, D]
-    prototypes = members.T @ means_of_views / np.maximum(count, 1)[:, None]
-    apart = squared_distances(prototypes, prototypes)
-    scale = max(float(apart.sum() / max(len(apart) * (len(apart) - 1), 1)), 1e-12)
-    head = Head(
-        spec,
-        np.zeros(views.shape[-1]),
-        views[0][:0],
-        2.0 * prototypes.T / scale,
-        -(prototypes * prototypes).sum(1) / scale,
-        0.0,
-    )
-    left_out = head.scores(views[0])
-    for row, slot in enumerate(members.argmax(1)):
-        if count[slot] > 1:
-            rest = (count[slot] * prototypes[slot] - means_of_views[row]) / (count[slot] - 1)
-            left_out[row, slot] = (2.0 * views[0][row] @ rest - rest @ rest) / scale
+    means = ClassMeans.learn(views, values)
+    weights = 2.0 * means.prototypes.T / means.scale
+    bias = -(means.prototypes * means.prototypes).sum(1) / means.scale
+    head = Head(spec, np.zeros(views.shape[-1]), views[0][:0], weights, bias, 0.0)
+    left_out, rest = head.scores(views[0]), means.rest
+    left_out[np.arange(len(rest)), means.slots] = (2.0 * (views[0] * rest).sum(1) - (rest * rest).sum(1)) / means.scale
     return head, left_out
 
 

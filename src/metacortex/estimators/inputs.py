@@ -13,10 +13,11 @@ from torch import Tensor
 from metacortex.errors import DataError
 from metacortex.skills.examples import IMAGE_SUFFIXES
 
-__all__ = ["InputKind", "as_items", "kind_of"]
+__all__ = ["InputKind", "as_items", "item_names", "kind_of"]
 
 InputKind = Literal["table", "images", "texts"]
 
+_LONGEST = 60
 _EXPECTED = (
     "X must be a table [n, features], images (arrays [n, h, w] or [n, h, w, 3], a list of arrays, Pillow images or "
     "paths of image files) or a list of texts"
@@ -57,6 +58,25 @@ def as_items(X: Any) -> list[Any]:
     if isinstance(X, Tensor):
         X = X.numpy(force=True)
     return X.tolist() if hasattr(X, "iloc") or (isinstance(X, np.ndarray) and X.dtype.kind in "OUS") else list(X)
+
+
+def item_names(X: Any, kind: InputKind, otherwise: str) -> list[str]:
+    """What to call the rows of X: the beginning of a text, the name of a file, else a word and a number.
+
+    Example:
+        >>> item_names(["good"], "texts", "query"), item_names(np.zeros((2, 3)), "table", "query")
+        (['good'], ['query 0', 'query 1'])
+    """
+    items = [None] * len(X) if kind == "table" else as_items(X)
+    return [_name(item) or f"{otherwise} {i}" for i, item in enumerate(items)]
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, Path) or (isinstance(item, str) and _is_picture(item)):
+        return Path(item).name
+    if not isinstance(item, str):
+        return ""
+    return item if len(item) <= _LONGEST else item[: _LONGEST - 1] + "…"
 
 
 def _is_item(item: Any) -> bool:

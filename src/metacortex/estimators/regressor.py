@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from metacortex.errors import DataError, SettingsError
 from metacortex.estimators.adapted import as_tensor, bind
@@ -17,7 +18,11 @@ from metacortex.estimators.base import Encode, FewShotEstimator
 from metacortex.estimators.features import Features
 from metacortex.estimators.heads import Head, HeadSpec, candidates, fit_head
 from metacortex.learners.base import Learner, Predictor
+from metacortex.learners.objective import GaussianLikelihood
 from metacortex.task import Examples
+
+if TYPE_CHECKING:
+    from metacortex.explain.explained import ExplainedValues
 
 __all__ = ["FewShotRegressor"]
 
@@ -115,12 +120,41 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
 
     def predict(self, X: Any) -> Array:
         """``[n]`` or ``[n, outputs]`` values, as `fit` was given."""
-        inputs = self._read(X)
-        if self._own_way():
-            values = self.predictor_(as_tensor(inputs)).double().numpy()
-        else:
-            values = self.head_.scores(self.features_(inputs)) * self.unit_ + self.offset_
+        values = self._values(self._read(X))
         return values[:, 0] if self.flat_ else values
+
+    def explain(self, X: Any, *, parts: bool = True) -> ExplainedValues:
+        """Why each value: by how much each example moves it and with what weight, which parts of the input, how sure.
+
+        By how much an example moves a value is the value, minus that without the example; its weight, by how much
+        the value rises with its target. An interval comes from the errors on left-out examples. See
+        `FewShotClassifier.explain` for the rest; pixels are not explained here.
+
+        Args:
+            X: inputs, as of `predict`.
+            parts: also say which columns or n-grams mattered (needs the extra ``explain``).
+
+        Returns:
+            A sequence of `metacortex.explain.values.ValueExplanation`; ``save("why.html")`` writes a page, with a
+            picture of the function where the table has one column.
+
+        Raises:
+            DataError: for an estimator that was loaded, which does not hold its examples.
+            MissingExtraError: if parts are asked for and captum is not installed.
+        """
+        from metacortex.estimators.reasons import explain_regressor
+
+        check_is_fitted(self, "input_kind_")
+        return explain_regressor(self, X, parts)
+
+    def _values(self, inputs: np.ndarray) -> Array:
+        """``[n, outputs]`` for prepared inputs."""
+        if not self._own_way():
+            return self.head_.scores(self.features_(inputs)) * self.unit_ + self.offset_
+        values = self.predictor_(as_tensor(inputs))
+        if isinstance(self.predictor_.learner.objective, GaussianLikelihood):
+            values, _ = GaussianLikelihood.split(values)
+        return values.double().numpy()
 
     def _bound(self, inputs: np.ndarray, columns: Array) -> Predictor:
         assert self.source_ is not None

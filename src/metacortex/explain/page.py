@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from metacortex.explain.explanation import Explanation
+from metacortex.reports.figures import figure_png, plain
 from metacortex.reports.page import Page, Picture, Section, Table
 from metacortex.task import Examples
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from metacortex.explain.values import ValueExplanation
 
-__all__ = ["adaptation_section", "draw_explanation", "explanation_page", "figure_png", "part_tables"]
+__all__ = ["adaptation_section", "draw_explanation", "explanation_page", "part_tables"]
 
 _FOR, _AGAINST = "#2f6fb3", "#c0504d"
 _SHOWN = 10
+_WIDEST = 20
+"""Letters of a name above a picture."""
 
 
 def explanation_page(
@@ -82,9 +82,9 @@ def explanation_page(
 
 
 _CAPTION = (
-    "Left: the query; beside it the pixels that spoke for the answer (blue) and against it (red). Then the support "
-    "examples that mattered most, with what each adds to the log-probability of the answer, and in colour which of "
-    "their pixels did so through the adaptation."
+    "Left: the query; beside it, where they were asked for, the pixels that spoke for the answer (blue) and against it "
+    "(red). Then the support examples that mattered most, with what each adds to the log-probability of the answer; in "
+    "colour, where the learner lets it be known, which of their pixels did so through the adaptation."
 )
 _NOTE = "What an example adds: log-probability of the answer with it, minus that of the learner adapted without it."
 
@@ -159,7 +159,7 @@ def draw_explanation(found: Explanation, support: Examples, image: Tensor, names
     figure = Figure(figsize=(1.5 * (2 + len(order)), 2.1), layout="constrained")
     axes = figure.subplots(1, 2 + len(order))
     _image(axes[0], image)
-    axes[0].set_title(f"answer:\n{names[found.answer]}", fontsize=8)
+    axes[0].set_title(f"answer:\n{plain(names[found.answer], _WIDEST)}", fontsize=8)
     if found.pixels is not None:
         _heat(axes[1], found.pixels, float(found.pixels.sum(0).abs().max()))
         axes[1].set_title("pixels", fontsize=8)
@@ -169,9 +169,8 @@ def draw_explanation(found: Explanation, support: Examples, image: Tensor, names
         if found.support_pixels is not None:
             _heat(panel, found.support_pixels[i], float(found.support_pixels.sum(1).abs().max()))
         adds = float(found.influence[i])
-        panel.set_title(
-            f"{names[int(support.targets[i])]}\n{adds:+.2f}", fontsize=8, color=_FOR if adds > 0 else _AGAINST
-        )
+        label = plain(names[int(support.targets[i])], _WIDEST)
+        panel.set_title(f"{label}\n{adds:+.2f}", fontsize=8, color=_FOR if adds > 0 else _AGAINST)
     return figure_png(figure)
 
 
@@ -188,12 +187,3 @@ def _heat(axes: Any, pixels: Tensor, limit: float) -> None:
     heat = pixels.sum(0)
     share = (heat.abs() / (limit or 1.0)).clamp(0, 1)
     axes.imshow(heat.numpy(), cmap="RdBu", vmin=-(limit or 1.0), vmax=limit or 1.0, alpha=share.sqrt().numpy())
-
-
-def figure_png(figure: Figure) -> bytes:
-    """A figure as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from metacortex.task import Examples
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner, State
 
-__all__ = ["integrated_gradients", "support_gradients"]
+__all__ = ["integrate", "integrated_gradients", "support_gradients"]
 
 
 def integrated_gradients(
@@ -47,20 +48,44 @@ def integrated_gradients(
     Reference: Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", 2017, equation 1;
     computed by captum.
     """
-    method_of = _captum()
 
     def score(images: Tensor, answers: Tensor) -> Tensor:
         return log_odds(learner.predict(state, images)).gather(1, answers[:, None])[:, 0]
 
-    method = method_of(score)
-    parts = []
     with evaluating(learner):
-        # One image at a time: no statistic of the batch may make one image explain another.
-        for image, answer in zip(inputs.split(1), classes.split(1), strict=True):
-            found = method.attribute(
-                image, baselines=ground, additional_forward_args=(answer,), n_steps=steps, internal_batch_size=steps
-            )
-            parts.append(found.detach().to(inputs.dtype))
+        return integrate(score, inputs, classes, ground=ground, steps=steps)
+
+
+def integrate(
+    score: Callable[[Tensor, Tensor], Tensor],
+    inputs: Tensor,
+    answers: Tensor,
+    *,
+    ground: Tensor | float = 0.0,
+    steps: int = 16,
+) -> Tensor:
+    """Integrated gradients of any score, on the way from ``ground`` to each input.
+
+    Args:
+        score: of ``[M, ...]`` inputs and the ``[M]`` answers to them, ``[M]``.
+        inputs: ``[Q, ...]`` floats.
+        answers: ``[Q]`` int64, handed on to the score.
+        ground: where the way begins: a number, or ``[1, ...]``.
+        steps: of the integral.
+
+    Returns:
+        Of the inputs' shape; those of an input sum to its score minus that of the ground, up to the steps.
+
+    Raises:
+        MissingExtraError: if captum is not installed.
+    """
+    method, parts = _captum()(score), []
+    # One input at a time: no statistic of the batch may make one explain another.
+    for one, answer in zip(inputs.split(1), answers.split(1), strict=True):
+        found = method.attribute(
+            one, baselines=ground, additional_forward_args=(answer,), n_steps=steps, internal_batch_size=steps
+        )
+        parts.append(found.detach().to(inputs.dtype))
     return torch.cat(parts)
 
 

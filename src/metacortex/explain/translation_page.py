@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from metacortex.explain.translation import TranslationExplanation
+from metacortex.reports.figures import figure_png, plain
 from metacortex.reports.page import Page, Picture, Section, Table
 
 __all__ = ["draw_influence", "translation_page"]
@@ -60,23 +59,13 @@ _NOTE = "What something adds: log-probability of the translation with it, minus 
 
 def draw_influence(values: Tensor, found: TranslationExplanation) -> bytes:
     """``[L', L]`` figures as a picture: subwords read from left to right, written ones from top to bottom (PNG)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 + 0.45 * len(found.read), 1.2 + 0.35 * len(found.written)), layout="constrained")
     axes = figure.subplots()
     limit = float(values.abs().max()) or 1.0
     axes.imshow(values.numpy(), cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_xticks(range(len(found.read)), [_plain(piece) for piece in found.read], rotation=60, ha="left")
-    axes.set_yticks(range(len(found.written)), [_plain(piece) for piece in found.written])
+    axes.set_xticks(range(len(found.read)), [plain(piece) for piece in found.read], rotation=60, ha="left")
+    axes.set_yticks(range(len(found.written)), [plain(piece) for piece in found.written])
     axes.xaxis.tick_top()
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # Scripts that the fonts lack become boxes; the picture is no less right.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()
-
-
-def _plain(piece: str) -> str:
-    return piece.replace("$", r"\$")  # a dollar would begin a formula
+    return figure_png(figure)

@@ -22,7 +22,15 @@ from metacortex.task import Examples
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner, State
 
-__all__ = ["Curve", "ValueExplanation", "explain_values", "jackknife_interval", "learned_curve", "target_weights"]
+__all__ = [
+    "Curve",
+    "ValueExplanation",
+    "explain_values",
+    "jackknife_interval",
+    "learned_curve",
+    "nearest_other",
+    "target_weights",
+]
 
 LEVEL = 0.8
 """Share of values that an interval shall hold."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from metacortex.explain.page import adaptation_section, figure_png, part_tables
+from metacortex.explain.page import adaptation_section, part_tables
 from metacortex.explain.values import LEVEL, Curve, ValueExplanation
+from metacortex.reports.figures import figure_png
 from metacortex.reports.page import Page, Picture, Section, Table
 from metacortex.task import Examples
 

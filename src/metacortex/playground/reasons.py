@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from metacortex.estimators.adapted import HeadAdapted, as_tensor
-from metacortex.estimators.heads import Head, squared_distances
+from metacortex.estimators.left_out import head_influences
 from metacortex.explain.influence import influences
 from metacortex.task import Examples
 
 if TYPE_CHECKING:
     from metacortex.playground.teacher import Learned, Reply
 
-__all__ = ["drawing_influences", "flat_map", "left_out_scores", "pixel_shares"]
+__all__ = ["drawing_influences", "flat_map", "pixel_shares"]
 
 Array = NDArray[np.float64]
 _STEPS = 12
@@ -28,8 +28,8 @@ def drawing_influences(learned: Learned, reply: Reply) -> Array:
 
         I_i = log p(c | q, S) − log p(c | q, S \\ {i})
 
-    For closed-form heads exactly, without fitting again (`left_out_scores`); a learner that adapts in its own way
-    adapts anew without each drawing (`metacortex.explain.influence.influences`).
+    For closed-form heads exactly, without fitting again (`metacortex.estimators.left_out.head_influences`); a learner
+    that adapts in its own way adapts anew without each drawing (`metacortex.explain.influence.influences`).
 
     Args:
         learned: from which drawings.
@@ -43,47 +43,9 @@ def drawing_influences(learned: Learned, reply: Reply) -> Array:
         found = influences(source.learner, support, as_tensor(reply.inputs), torch.tensor([slot]))
         return found[0].double().numpy()
     views = learned.teacher.views(adapted.features, learned.inputs)
-    values = np.eye(len(learned.concepts))[learned.targets] - 1.0 / len(learned.concepts)
     query = adapted.features(reply.inputs)
-    rest = left_out_scores(adapted.head, views, values, query) / adapted.temperature  # [N, way]
-    full = adapted.head.scores(query) / adapted.temperature  # [1, way]
-    only = np.bincount(learned.targets)[learned.targets] == 1
-    # A class goes with its only drawing; an answer that thereby becomes impossible counts as one chosen by lot.
-    rest[only, learned.targets[only]] = -np.inf
-    left = _log_softmax(rest)[:, slot]
-    left[only & (learned.targets == slot)] = -np.log(len(learned.concepts))
-    return _log_softmax(full)[0, slot] - left
-
-
-def left_out_scores(head: Head, views: Array, values: Array, query: Array) -> Array:
-    """Scores of one query by the head fitted without each example in turn, ``[N, outputs]``.
-
-    With Q = (K + λ I)⁻¹, α = Q Y and an example g (all its views), leaving it out of the dual solution gives
-
-        f₋g(z) = f(z) − k(z, ·) Q_{·g} (Q_gg)⁻¹ α_g
-
-    The head's centre, bias and unit of distance are those of all examples, here as in `fit_head`'s own leave-one-out.
-
-    Args:
-        head: kernel or ridge, fitted to these.
-        views: ``[V, N, D]``.
-        values: ``[N, outputs]``.
-        query: ``[1, D]``.
-    """
-    count, flat = views.shape[1], views.reshape(-1, views.shape[-1])  # [V*N, D]
-    if head.rate:
-        gram = np.exp(-head.rate * squared_distances(flat, flat))
-        near = np.exp(-head.rate * squared_distances(query, flat))
-    else:
-        centred = flat - head.center
-        scale = max(float((centred * centred).sum(1).mean()), 1e-12)
-        gram, near = centred @ centred.T / scale, (query - head.center) @ centred.T / scale
-    inverse = np.linalg.inv(gram + head.spec.penalty * np.eye(len(gram)))
-    dual = inverse @ np.tile(values - values.mean(0), (len(views), 1))
-    rows = np.arange(len(views))[None, :] * count + np.arange(count)[:, None]  # [N, V]
-    blocks = inverse[rows[:, :, None], rows[:, None, :]]  # [N, V, V]
-    shares = np.einsum("nv,nvo->no", (near @ inverse)[0][rows], np.linalg.solve(blocks, dual[rows]))
-    return head.scores(query) - shares
+    way = len(learned.concepts)
+    return head_influences(adapted.head, adapted.temperature, views, learned.targets, way, query)[0]
 
 
 def pixel_shares(learned: Learned, reply: Reply) -> Array:
@@ -116,8 +78,3 @@ def flat_map(learned: Learned, reply: Reply) -> tuple[Array, Array]:
     flat[:, : found.shape[1]] = found
     flat /= max(float(np.abs(flat).max()), 1e-12)
     return flat[:-1], flat[-1]
-
-
-def _log_softmax(logits: Array) -> Array:
-    shifted = logits - logits.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))

@@ -6,24 +6,16 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from metacortex.reports.figures import figure_png
 from metacortex.reports.page import Gallery, Tile
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from metacortex.learners.base import Learner
     from metacortex.tasks.source import TaskSource
 
 __all__ = ["draw_functions", "draw_reliability", "plot_function", "show_tasks"]
-
-
-def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()
 
 
 def draw_reliability(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -43,7 +35,7 @@ def draw_reliability(rows: Sequence[Mapping[str, Any]]) -> bytes:
     axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the answer", ylabel="share of right answers")
     axes.set_title(f"{total} answers; the more colour, the more of them", fontsize=9)
-    return _png(figure)
+    return figurefigure_png(figure)
 
 
 def show_tasks(learner: Learner, tasks: TaskSource, numbers: Sequence[int], queries: int = 8) -> list[Gallery]:
@@ -119,7 +111,7 @@ def draw_functions(learner: Learner, tasks: Any, numbers: Sequence[int]) -> byte
     for axes, number in zip(panels, numbers, strict=True):
         plot_function(axes, learner, tasks, number)
     panels[-1].legend(fontsize=7)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def plot_function(axes: Any, learner: Learner, tasks: Any, number: int) -> None:

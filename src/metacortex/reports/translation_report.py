@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from metacortex.data.text.languages import FAMILIES
 from metacortex.errors import MetacortexError
+from metacortex.reports.figures import figure_png
 from metacortex.reports.page import Picture, Section, Table
 from metacortex.translation.evaluate import FALSIFICATIONS
 from metacortex.translation.interpretation import FACTORS, language_space, weight_dependence
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from metacortex.runs.folder import RunFolder
     from metacortex.translation.interpretation import LanguageSpace, WeightDependence
     from metacortex.translation.translator import TextRun
@@ -67,7 +64,7 @@ def draw_space(space: LanguageSpace) -> bytes:
         axes.legend(fontsize=7)
     axes.set_title(f"{100 * space.explained:.0f} % of the variance of the codes", fontsize=9)
     axes.grid(alpha=0.3)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def draw_dependence(found: WeightDependence) -> bytes:
@@ -86,7 +83,7 @@ def draw_dependence(found: WeightDependence) -> bytes:
     axes.set(xlim=(0, 1), xlabel="share of the variance with the task")
     axes.tick_params(labelsize=7)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _space(text: TextRun) -> Section | None:
@@ -152,13 +149,3 @@ def _attention(text: TextRun) -> Section | None:
         text=f"{line} → {found.texts[0]}",
         pictures=[Picture(attention_png(found.attention), caption)],
     )
-
-
-def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    buffer: Any = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()
