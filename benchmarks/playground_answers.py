@@ -1,9 +1,10 @@
-"""How long the playground takes to answer: from a visitor's request to the answer with its reasons, wall-clock.
+"""How long the playground takes to answer: from a visitor's request to the answer with its reasons.
 
     python benchmarks/playground_answers.py
 
-Server and visitor share the process and so its cores; run it with `taskset -c 0,1` for two of them. The drawings are
-characters of a script that the network has not seen.
+Wall-clock, and time of the processor, which does not count others who use it. Server and visitor share the process and
+so its cores; `taskset -c 0,1` gives it two of them. The drawings are characters of a script that the network has not
+seen.
 """
 
 from __future__ import annotations
@@ -44,17 +45,17 @@ class Visitor:
             for hand in range(shots):
                 self.send(f"/api/classes/{target}/drawings", data=draw_example(code, hand).png)
 
-    def ask(self, png: bytes) -> float:
-        """Seconds until the answer."""
-        began = time.perf_counter()
+    def ask(self, png: bytes) -> tuple[float, float]:
+        """Seconds until the answer, and of the processor."""
+        began, used = time.perf_counter(), time.process_time()
         self.send("/api/queries", data=png)
-        return time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - used
 
 
-def told(name: str, seconds: list[float]) -> str:
-    """The distribution of waiting times."""
+def told(seconds: list[float]) -> str:
+    """Their distribution."""
     ms = 1000 * np.quantile(seconds, [0.5, 0.95, 1.0])
-    return f"{name}: median {ms[0]:.0f} ms, 95 % within {ms[1]:.0f} ms, slowest {ms[2]:.0f} ms of {len(seconds)}"
+    return f"median {ms[0]:.0f} ms, 95 % within {ms[1]:.0f} ms, slowest {ms[2]:.0f} ms"
 
 
 def main() -> None:
@@ -67,14 +68,14 @@ def main() -> None:
         for way, shots in ((2, 1), (5, 1), (5, 5), (10, 5)):
             visitor = Visitor(address)
             visitor.teach(codes[:way], shots)
-            time.sleep(3)  # the network that is trained from scratch beside it
-            seconds = [visitor.ask(png) for code in codes[:way] for png in asked[code]]
-            print(told(f"{way} classes of {shots} drawings", seconds), flush=True)
+            waited, used = zip(*[visitor.ask(png) for code in codes[:way] for png in asked[code]], strict=True)
+            name = f"{way} classes of {shots} drawings, {len(used)} answers"
+            print(f"{name}: {told(list(waited))}; of the processor: {told(list(used))}", flush=True)
         with ThreadPoolExecutor(50) as pool:
             visitors = [Visitor(address) for _ in range(50)]
             list(pool.map(lambda v: v.teach(codes[:2], 1), visitors))
-            everyone = list(pool.map(lambda v: [v.ask(asked[code][0]) for code in codes[:2]], visitors))
-        print(told("50 visitors at once", [s for one in everyone for s in one]), flush=True)
+            everyone = list(pool.map(lambda v: [v.ask(asked[code][0])[0] for code in codes[:2]], visitors))
+        print(f"50 visitors at once, 2 answers each: {told([s for one in everyone for s in one])}", flush=True)
 
 
 if __name__ == "__main__":

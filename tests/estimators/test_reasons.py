@@ -150,6 +150,7 @@ class TestValues:
         assert one.interval is not None
         assert float(one.interval[0]) < np.sin(0.2) < float(one.interval[1])
         assert one.parts == {}
+        assert (why.examples[0], why.queries[1]) == ("example 0 at -2", "query 1 at 1.1")
         assert "data:image/png" in why.save(tmp_path / "why.html").read_text(encoding="utf-8")
 
     def test_columns_sum_to_what_they_explain(self) -> None:

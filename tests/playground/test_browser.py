@@ -230,5 +230,7 @@ def test_functions_and_small_screens(fresh: Page) -> None:
         fresh.open("/#function")
         fresh.until(lambda: fresh.text("wave-text").startswith("3 points"))
         fresh.press("wave-clear")
+        fresh.script("location.hash = '#symbols'")  # as the button that goes back does
+        fresh.until(lambda: fresh.find("teach-pad").is_displayed())
     finally:
         fresh.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

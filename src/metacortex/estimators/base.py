@@ -144,7 +144,7 @@ class FewShotEstimator(BaseEstimator):
             self.input_kind_ = kind
             return self._shaped(X), y
         check_consistent_length(X, y)
-        self.names_ = item_names(X, kind, "example")
+        self.names_ = item_names(X, "example")
         if kind == "images":
             self.reader_ = self._make_reader(X)
         self.input_kind_ = kind

@@ -60,15 +60,14 @@ def as_items(X: Any) -> list[Any]:
     return X.tolist() if hasattr(X, "iloc") or (isinstance(X, np.ndarray) and X.dtype.kind in "OUS") else list(X)
 
 
-def item_names(X: Any, kind: InputKind, otherwise: str) -> list[str]:
-    """What to call the rows of X: the beginning of a text, the name of a file, else a word and a number.
+def item_names(X: Any, otherwise: str) -> list[str]:
+    """What to call images or texts: the beginning of a text, the name of a file, else a word and a number.
 
     Example:
-        >>> item_names(["good"], "texts", "query"), item_names(np.zeros((2, 3)), "table", "query")
+        >>> item_names(["good"], "query"), item_names(np.zeros((2, 9, 9)), "query")
         (['good'], ['query 0', 'query 1'])
     """
-    items = [None] * len(X) if kind == "table" else as_items(X)
-    return [_name(item) or f"{otherwise} {i}" for i, item in enumerate(items)]
+    return [_name(item) or f"{otherwise} {i}" for i, item in enumerate(as_items(X))]
 
 
 def _name(item: Any) -> str:

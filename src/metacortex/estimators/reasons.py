@@ -17,7 +17,7 @@ from metacortex.estimators.features import net_channels, text_parts
 from metacortex.estimators.heads import fit_head, squared_distances
 from metacortex.estimators.inputs import as_items, item_names
 from metacortex.estimators.left_out import head_influences, left_out_scores, value_weights
-from metacortex.explain.explained import ExplainedClasses, ExplainedValues
+from metacortex.explain.explained import ExplainedClasses, ExplainedValues, point_names
 from metacortex.explain.explanation import Explanation, explain
 from metacortex.explain.pixels import integrate
 from metacortex.explain.scores import log_odds
@@ -74,7 +74,7 @@ def explain_classifier(model: FewShotClassifier, X: Any, parts: bool = True) -> 
         replace(support, inputs=_shown(model.inputs_)),
         _shown(inputs),
         _example_names(model),
-        item_names(X, model.input_kind_, "query"),
+        _query_names(model, X, inputs),
         [str(name) for name in model.classes_],
     )
 
@@ -108,7 +108,7 @@ def explain_regressor(model: FewShotRegressor, X: Any, parts: bool = True) -> Ex
         support,
         as_tensor(inputs),
         _example_names(model),
-        item_names(X, model.input_kind_, "query"),
+        _query_names(model, X, inputs),
         None,
         curve,
     )
@@ -120,7 +120,13 @@ def _refuse_without_examples(model: FewShotEstimator) -> None:
 
 
 def _example_names(model: FewShotEstimator) -> list[str]:
-    return getattr(model, "names_", None) or [f"example {i}" for i in range(len(model.inputs_))]
+    return getattr(model, "names_", None) or point_names(as_tensor(model.inputs_), "example")
+
+
+def _query_names(model: FewShotEstimator, X: Any, inputs: np.ndarray) -> list[str]:
+    if model.input_kind_ == "table":
+        return point_names(as_tensor(inputs), "query")
+    return item_names(X, "query")
 
 
 def _tensor(values: np.ndarray) -> Tensor:

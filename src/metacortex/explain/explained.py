@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
+from torch import Tensor
+
 from metacortex.explain.explanation import Explanation
 from metacortex.explain.page import explanation_page
 from metacortex.explain.values import Curve, ValueExplanation
@@ -15,7 +17,7 @@ from metacortex.explain.values_page import values_page
 from metacortex.reports.page import Page, write_page
 from metacortex.task import Examples
 
-__all__ = ["Explained", "ExplainedClasses", "ExplainedValues"]
+__all__ = ["Explained", "ExplainedClasses", "ExplainedValues", "point_names"]
 
 _SHOWN = 5
 Reason = TypeVar("Reason", Explanation, ValueExplanation)
@@ -158,3 +160,16 @@ class ExplainedValues(Explained[ValueExplanation]):
         most = moved.gather(1, moved.abs().argmax(1, keepdim=True))[:, 0].tolist()
         targets = [", ".join(f"{t:.4g}" for t in row) for row in self.support.targets.tolist()]
         return list(zip(self.examples, targets, most, strict=True))
+
+
+def point_names(inputs: Tensor, kind: str) -> list[str]:
+    """What to call inputs ``[N, ...]`` that have no names: ``example 3 at 0.52``, the place of up to three numbers.
+
+    Example:
+        >>> from torch import tensor, zeros
+        >>> point_names(tensor([[0.5, 2.0]]), "query"), point_names(zeros(1, 4), "query")
+        (['query 0 at 0.5, 2'], ['query 0'])
+    """
+    flat = inputs.flatten(1)
+    places = ["" if flat.shape[1] > 3 else " at " + ", ".join(f"{x:.3g}" for x in row) for row in flat.tolist()]
+    return [f"{kind} {i}{place}" for i, place in enumerate(places)]

@@ -11,7 +11,7 @@ import torch
 
 from metacortex.errors import DataError, RunError
 from metacortex.evaluation.run import LoadedRun, load_run
-from metacortex.explain.explained import ExplainedClasses, ExplainedValues
+from metacortex.explain.explained import ExplainedClasses, ExplainedValues, point_names
 from metacortex.explain.explanation import Explanation, explain
 from metacortex.explain.values import explain_values, learned_curve
 from metacortex.runs.domain import open_domain
@@ -78,18 +78,11 @@ def _explain_function(loaded: LoadedRun, task: Task, lead: str, queries: int) ->
         found,
         support,
         inputs,
-        _points(support.inputs, "example"),
-        _points(inputs, "query"),
+        point_names(support.inputs, "example"),
+        point_names(inputs, "query"),
         task.query.targets[rows].tolist(),
         curve,
     )
-
-
-def _points(inputs: Any, kind: str) -> list[str]:
-    """``example 3 at 0.52``; without the place where it has too many coordinates."""
-    flat = inputs.flatten(1)
-    places = ["" if flat.shape[1] > 3 else " at " + ", ".join(f"{x:.3g}" for x in row) for row in flat.tolist()]
-    return [f"{kind} {i}{place}" for i, place in enumerate(places)]
 
 
 def explain_images(

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["adaptation_section", "draw_explanation", "explanation_page", "part_tables"]
 
 _FOR, _AGAINST = "#2f6fb3", "#c0504d"
-_SHOWN = 10
+_SHOWN, _CLASSES = 10, 5
+"""Rows of a table."""
 _WIDEST = 20
 """Letters of a name above a picture."""
 
@@ -96,7 +97,7 @@ def _examples(found: Explanation, support: Examples, names: Sequence[str], examp
             examples[i],
             names[int(support.targets[i])],
             f"{float(found.influence[i]):+.3f}",
-            "for" if found.influence[i] > 0 else "against",
+            _spoke(float(found.influence[i])),
             f"{-float(found.similarity[i]):.3f}",
             *([] if found.attention is None else [f"{100 * float(found.attention[i]):.1f} %"]),
         ]
@@ -111,13 +112,19 @@ def part_tables(parts: Mapping[str, Mapping[str, float]], what: str) -> list[Tab
     tables = []
     for kind, adds in parts.items():
         order = sorted(adds, key=lambda name: -abs(adds[name]))[:_SHOWN]
-        rows = [[name, f"{adds[name]:+.3f}", "for" if adds[name] > 0 else "against"] for name in order]
+        # Where an n-gram begins or ends a word, it has a space.
+        shown = {name: name.replace(" ", "␣") if kind.startswith("n-gram") else name for name in order}
+        rows = [[shown[name], f"{adds[name]:+.3f}", _spoke(adds[name])] for name in order]
         tables.append(Table([kind, "adds", "spoke"], rows, f"What each {kind} of the query adds to {what}."))
     return tables
 
 
+def _spoke(adds: float) -> str:
+    return "" if abs(adds) < 0.0005 else "for" if adds > 0 else "against"
+
+
 def _classes(found: Explanation, names: Sequence[str]) -> Table:
-    order = found.probabilities.argsort(descending=True).tolist()[:_SHOWN]
+    order = found.probabilities.argsort(descending=True).tolist()[:_CLASSES]
     apart = found.distances
     rows = [
         [

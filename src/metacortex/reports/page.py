@@ -110,12 +110,12 @@ class Section:
     Attributes:
         title: its heading.
         text: a paragraph at its beginning.
-        tables: tables.
+        tables: tables, after the pictures.
         pictures: pictures.
         code: text in a fixed-width font.
         note: a remark at its end.
         matrices: matrices, after the tables.
-        galleries: rows of small pictures, after the pictures.
+        galleries: rows of small pictures, after the matrices.
     """
 
     title: str

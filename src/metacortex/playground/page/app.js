@@ -38,7 +38,9 @@ await attempt(async () => {
     + "Nothing you draw leaves this server; it is forgotten when the server ends.";
   await openSymbols(about);
 });
-show(names.includes(location.hash.slice(1)) ? location.hash.slice(1) : "symbols");
+const named = () => names.find((name) => location.hash === `#${name}`);
+show(named() ?? "symbols");
+addEventListener("hashchange", () => { if (named()) show(named()); });
 onOthers(() => attempt(refresh));
 document.addEventListener("visibilitychange", () => { if (!document.hidden) attempt(refresh); });
 document.documentElement.dataset.ready = "yes";
