@@ -12,6 +12,7 @@ from metacortex.estimators.heads import LARGEST_KERNEL, ClassMeans, Head, fit_he
 __all__ = ["head_influences", "left_out_scores", "value_weights"]
 
 Array = NDArray[np.float64]
+Loose = NDArray[Any]
 Rows = NDArray[np.int64]
 
 
@@ -105,7 +106,7 @@ def _left_kernel(head: Head, flat: Array, targets: Array, query: Array, rows: Ro
     return head.bias + left[..., :-1] + moved * (1.0 - left[..., -1:])
 
 
-def _shares(reach: NDArray[Any], blocks: Array, residuals: Array, rows: Rows) -> Array:
+def _shares(reach: Loose, blocks: Loose, residuals: Loose, rows: Rows) -> Array:
     """What each example with all its views adds to the scores, ``[Q, N, outputs]``."""
     return np.einsum("qnv,nvo->qno", reach[:, rows], np.linalg.solve(blocks, residuals))
 
@@ -121,7 +122,7 @@ def value_weights(head: Head, views: Array, query: Array) -> Array:
     return fit_head(head.spec, views, np.eye(views.shape[1]))[0].scores(query)
 
 
-def _dual(head: Head, flat: Array, targets: Array, query: Array, rows: Rows) -> tuple[NDArray[Any], Array, Array]:
+def _dual(head: Head, flat: Array, targets: Array, query: Array, rows: Rows) -> tuple[Loose, Loose, Loose]:
     """k(z, ·) Q ``[Q, V*N]``, Q_gg ``[N, V, V]`` and α_g ``[N, V, outputs]``, with the row and column of the bias."""
     centred, scale = _centred(head, flat)
     gram, near = centred @ centred.T / scale, (query - head.center) @ centred.T / scale
@@ -129,7 +130,7 @@ def _dual(head: Head, flat: Array, targets: Array, query: Array, rows: Rows) -> 
     return near @ inverse + 1.0 / len(gram), inverse[rows[:, :, None], rows[:, None, :]], (inverse @ targets)[rows]
 
 
-def _primal(head: Head, flat: Array, targets: Array, query: Array, rows: Rows) -> tuple[NDArray[Any], Array, Array]:
+def _primal(head: Head, flat: Array, targets: Array, query: Array, rows: Rows) -> tuple[Loose, Loose, Loose]:
     """z P Xᵀ ``[Q, V*N]``, I − X_g P X_gᵀ ``[N, V, V]`` and Y_g − X_g W ``[N, V, outputs]``, each with the bias."""
     centred, scale = _centred(head, flat)
     size = flat.shape[1]
