@@ -1,4 +1,4 @@
-"""How long the playground takes to answer: from a visitor's request to the answer with its reasons.
+"""How long the playground takes to answer: from a visitor's request to the answer.
 
     python benchmarks/playground_answers.py
 

@@ -35,7 +35,7 @@ def draw_reliability(rows: Sequence[Mapping[str, Any]]) -> bytes:
     axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the answer", ylabel="share of right answers")
     axes.set_title(f"{total} answers; the more colour, the more of them", fontsize=9)
-    return figurefigure_png(figure)
+    return figure_png(figure)
 
 
 def show_tasks(learner: Learner, tasks: TaskSource, numbers: Sequence[int], queries: int = 8) -> list[Gallery]:
