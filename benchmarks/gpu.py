@@ -22,7 +22,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.side_by_side.case import Batch, Case, Gradients, Step, Unable
 from benchmarks.side_by_side.cases import conv4, image_batch, perceptron, sinusoid_batch
 from benchmarks.side_by_side.libraries import LIBRARIES
-from benchmarks.side_by_side.measure import gap
 from benchmarks.side_by_side.ours import learner_of, task_of
 from benchmarks.side_by_side.plain import PLAIN
 from metacortex.engine.compiled import compile_report
@@ -162,6 +161,14 @@ def contenders(job: Job) -> dict[str, Maker]:
     strategies = (*OURS, "compile", "compile-vmap") if job.compiled else OURS
     made: dict[str, Maker] = {name: partial(peer_step, name) for name in PEERS}
     return made | {f"metacortex {name}": partial(our_step, name) for name in strategies}
+
+
+def gap(got: Gradients, expected: Gradients) -> float:
+    """Largest difference relative to the largest entry; infinite where a parameter is missing."""
+    if set(expected) - set(got):
+        return float("inf")
+    largest = max(float(g.abs().max()) for g in expected.values())
+    return max(float((got[n] - g).abs().max()) for n, g in expected.items()) / largest
 
 
 class Traffic(TorchDispatchMode):
@@ -293,6 +300,8 @@ def result_of(
     """A case as plain values."""
     ours = {n: e for n, e in entries.items() if e.seconds and n.startswith("metacortex")}
     peers = {n: e for n, e in entries.items() if e.seconds and not n.startswith("metacortex")}
+    if not ours:
+        return {"case": job.name, "best": None, "contenders": {n: {"reason": e.reason} for n, e in entries.items()}}
     best = min(ours, key=lambda n: ours[n].median)
     mine = ours[best]
     ratios = {
@@ -327,6 +336,9 @@ def result_of(
 
 def line(result: dict[str, Any]) -> str:
     """One line for people."""
+    failed = "".join(f"\n    {n}: {c['reason']}" for n, c in result["contenders"].items() if c["reason"])
+    if result["best"] is None:
+        return f"{result['case']:<38} no strategy of metacortex could do it{failed}"
     ratios = ", ".join(
         f"{r['median']:.1f}x {name} ({r['lowest']:.1f} to {r['highest']:.1f})" for name, r in result["ratios"].items()
     )
@@ -335,7 +347,6 @@ def line(result: dict[str, Any]) -> str:
         for name, c in result["contenders"].items()
         if c["milliseconds"]
     )
-    failed = "".join(f"\n    {n}: {c['reason']}" for n, c in result["contenders"].items() if c["reason"])
     return (
         f"{result['case']:<38} {result['best']} {result['milliseconds']:.3g} ms: {ratios} (goal {result['goal']:g}x); "
         f"{result['tflops']:.2f} Tflop/s, {result['gb_per_second']:.0f} GB/s unfused, limit "
@@ -351,6 +362,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one minute")
     parser.add_argument("--budget", type=float, default=0, help="seconds in all; default 210, or 60 with --quick")
     parser.add_argument("--seconds", type=float, default=3, help="of timing for each case")
+    parser.add_argument("--compile", action="store_true", help="the sinusoid's cases also compiled: a minute each")
     parser.add_argument("--cases", type=int, default=0, help="so many cases; 0: all")
     parser.add_argument("--out", type=Path, help="folder for gpu.json")
     options = parser.parse_args()
@@ -371,7 +383,7 @@ def main() -> None:
             continue
         if job.precision not in limits:
             continue
-        entries = compare(job, device, options.seconds)
+        entries = compare(replace(job, compiled=job.compiled and options.compile), device, options.seconds)
         results.append(result_of(job, entries, work(job.case, device), limits))
         print(line(results[-1]), flush=True)
         if options.out is not None:

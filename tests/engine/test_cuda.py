@@ -41,7 +41,6 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "anil": ("anil", {"inner_steps": 2}),
     "protonet": ("protonet", {}),
     "meta_sgd": ("meta_sgd", {"inner_steps": 2}),
-    "r2d2": ("r2d2", {}),
 }
 
 
@@ -69,6 +68,20 @@ def test_every_strategy_gives_the_gradient_of_the_cpu(case: str, strategy: str) 
             got, seen = meta_gradient(learner, batch(seed=seed).to(CUDA), strategy=strategy)
             torch.testing.assert_close({n: g.cpu() for n, g in got.items()}, gradient, rtol=1e-8, atol=1e-10)
             torch.testing.assert_close((seen.loss.cpu(), seen.prediction.cpu()), (outcome.loss, outcome.prediction))
+
+
+@pytest.mark.parametrize("strategy", strategy_names(graphs=True))
+def test_solvers_are_recorded_or_a_reason_is_said(strategy: str) -> None:
+    torch.manual_seed(0)
+    body = {"channels": 4, "blocks": 2}
+    learner = make_learner("r2d2", input_shape=(1, 8, 8), way=3, backbone_options=body).double().train()
+    expected, _ = meta_gradient(learner, batch())
+    learner.to(CUDA)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        got, _ = meta_gradient(learner, batch().to(CUDA), strategy=strategy)
+    assert len([w for w in said if issubclass(w.category, GraphWarning)]) <= strategy.startswith("graph")
+    torch.testing.assert_close({n: g.cpu() for n, g in got.items()}, expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("strategy", ["compile", "compile-vmap"])

@@ -116,18 +116,19 @@ def _rehearse(function: Callable[[Learner, Task], Any], learner: Learner, batch:
     before = generator.get_offset()
     stream, here = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     stream.wait_stream(here)
-    with torch.cuda.stream(stream):
-        function(learner, batch)
-        torch.cuda.synchronize(device)
-        with warnings.catch_warnings():
+    try:
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            function(learner, batch)
+            torch.cuda.synchronize(device)
             warnings.simplefilter("ignore")  # that this check is young
             torch.cuda.set_sync_debug_mode("error")
-            try:
-                function(learner, batch)
-            except RuntimeError as error:
-                raise LearnerError(f"it waits for the GPU or cannot be computed ({_first_line(error)})") from error
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
+            function(learner, batch)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise LearnerError(f"it waits for the GPU, or cannot be computed like this ({_first_line(error)})") from error
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     here.wait_stream(stream)
     torch.cuda.synchronize(device)
     if generator.get_offset() != before:
