@@ -188,6 +188,14 @@ def test_programs_with_a_splitter_or_labels_keep_the_endless_loader() -> None:
     assert sorted(next(iter(BatchMetaDataLoader(kept)))) == ["test", "train"]
 
 
+def test_closed_classes_open_again() -> None:
+    noise().dataset.close()  # before the first use
+    data = noise()
+    first = data.dataset[9][3][0]
+    data.dataset.close()
+    assert torch.equal(data.dataset[9][3][0], first)
+
+
 def test_used_data_sets_pickle() -> None:
     data = ClassSplitter(noise(), num_train_per_class=1, num_test_per_class=15)
     first = batches(data, BatchMetaCollate())

@@ -172,6 +172,12 @@ class StoredClassDataset(ClassDataset):
             raise IndexError(f"class {index} is outside the {count} there are, augmentations included")
         return StoredDataset(index % count, self, self.get_target_transform(index % count))
 
+    def close(self) -> None:
+        """Let go of the stores, which are opened again when they are needed."""
+        self._views.clear()
+        self._readers.clear()
+        self._known = (self, None)
+
     @property
     def reader(self) -> Any:
         """What reads examples under the present transform; ``None`` where it is not a usual one."""
