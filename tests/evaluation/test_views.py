@@ -33,12 +33,13 @@ def test_views_are_averaged_by_probability() -> None:
     found = views.predict(state, t.query.inputs).exp()
     parts = []
     for number in range(4):
-        one = ManyViews(learner, 1)
-        one.bends = views.bends[number : number + 1]
-        parts.append(one.predict({"0": state[str(number)]}, t.query.inputs).softmax(-1))
+        parts.append(learner.predict(state[str(number)], views.view(t.query.inputs, number, 1)).softmax(-1))
     torch.testing.assert_close(found, torch.stack(parts).mean(0))
     assert not parts[0].allclose(parts[1])
     assert views.bends.equal(ManyViews(learner, 4).bends)
+    assert views.view(t.query.inputs, 0, 1) is t.query.inputs
+    assert not views.view(t.query.inputs, 2, 0).equal(views.view(t.query.inputs, 2, 1))
+    assert set(views.state_dict()) == {f"learner.{name}" for name in learner.state_dict()}
 
 
 def test_what_has_no_views_is_refused() -> None:

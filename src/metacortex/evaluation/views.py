@@ -41,36 +41,45 @@ class ManyViews(Learner):
         super().__init__()
         if views < 1:
             raise SettingsError(f"views must be at least 1, got {views}")
-        self.learner = learner
+        self.learner, self.views = learner, views
         self.objective = learner.objective
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             bends = (2 * torch.rand(views, 2, 6, dtype=torch.float64) - 1) * torch.tensor(_LARGEST)
-        bends[0] = 0
-        self.bends = bends  # [V, support and query, 6]
+        self.register_buffer("bends", bends, persistent=False)  # [V, support and query, 6]; the first is not used
 
     def adapt(self, support: Examples, *, description: Any = None, generator: torch.Generator | None = None) -> State:
         """The states of all views, by their numbers."""
         return {
             str(v): self.learner.adapt(
-                replace(support, inputs=_bent(support.inputs, bend[0])), description=description, generator=generator
+                replace(support, inputs=self.view(support.inputs, v, 0)), description=description, generator=generator
             )
-            for v, bend in enumerate(self.bends)
+            for v in range(self.views)
         }
 
     def predict(self, state: State, inputs: Any) -> Tensor:
         """Logarithms of the mean probabilities ``[N, way]``."""
         answers = [
-            self.learner.predict(state[str(v)], _bent(inputs, bend[1])).log_softmax(-1)
-            for v, bend in enumerate(self.bends)
+            self.learner.predict(state[str(v)], self.view(inputs, v, 1)).log_softmax(-1) for v in range(self.views)
         ]
         return torch.stack(answers).logsumexp(0) - math.log(len(answers))
 
+    def view(self, images: Any, number: int, side: int) -> Tensor:
+        """A view of images.
 
-def _bent(images: Any, bend: Tensor) -> Tensor:
-    if not isinstance(images, Tensor) or images.dim() != 4:
-        raise LearnerError("views are of images [N, C, H, W]; these inputs are none: evaluate without views")
-    if not bend.any():
-        return images
-    grid = affine_grid(bend[None], images.shape[2], images.shape[3]).to(images)
-    return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=False)
+        Args:
+            images: ``[N, C, H, W']``.
+            number: of the view; 0: as they are.
+            side: 0 for the support, 1 for the query.
+
+        Raises:
+            LearnerError: for other inputs.
+        """
+        if not isinstance(images, Tensor) or images.dim() != 4:
+            raise LearnerError("views are of images [N, C, H, W]; these inputs are none: evaluate without views")
+        if number == 0:
+            return images
+        bends = self.bends
+        assert isinstance(bends, Tensor)
+        grid = affine_grid(bends[number, side][None], images.shape[2], images.shape[3]).to(images.dtype)
+        return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=False)
