@@ -291,12 +291,16 @@ def test_a_damaged_skill(skill: Path, teach: Path, command: Command, tmp_path: P
     assert "is damaged" in command("predict", copy, teach / "shape00" / "0.png").line()
 
 
-@pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_disk(monkeypatch)
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -311,6 +315,18 @@ def test_a_full_disk(run: Path, teach: Path, shapes: Path, command: Command, tmp
     assert not (out / "run.json").exists()
 
 
+def test_what_was_measured_is_told_on_a_full_disk(run: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = command("evaluate", run, "--tasks", 2, "--json").json
+    before = snapshot(run)
+    fill_disk(monkeypatch)
+    said = command("evaluate", run, "--tasks", 2)
+    assert "No space left on device" in said.line()
+    assert said.out.startswith("protonet: accuracy")
+    again = command("evaluate", run, "--tasks", 2, "--json").json
+    assert again == {**figures, "saved": None}
+    assert snapshot(run) == before
+
+
 def test_a_full_disk_spoils_no_skill(
     skill: Path,
     trained: dict[str, Path],
@@ -321,11 +337,7 @@ def test_a_full_disk_spoils_no_skill(
 ) -> None:
     copy = tmp_path / "skill"
     shutil.copy(skill, copy)
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+    fill_disk(monkeypatch)
     assert "No space left" in command("adapt", trained["maml"], teach, "--out", copy).line()
     assert copy.read_bytes() == skill.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["skill"]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -84,6 +87,23 @@ def test_nothing_is_left_of_a_failed_add(class_folder: Make, own_cache: Path) ->
         add("mine", folder)
     assert list((own_cache / "data").iterdir()) == []
     assert "mine" not in dataset_names()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"), [(errno.ENOSPC, r"cannot write .*mine.*free some space"), (errno.EIO, r"cannot read .*0\.png")]
+)
+def test_a_copy_that_fails_names_the_disk_at_fault(
+    code: int, message: str, class_folder: Make, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python names the file that was read, also where it is the copy that finds no room."""
+
+    def fails(source: Path, target: Path) -> None:
+        raise OSError(code, os.strerror(code), str(source))
+
+    monkeypatch.setattr(shutil, "copy2", fails)
+    with pytest.raises(DataError, match=message):
+        add("mine", class_folder(["a", "b"]))
+    assert list((own_cache / "data").iterdir()) == []
 
 
 def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from metacortex.cli.evaluate_translation import draw_curves_of, score_sets
 from metacortex.cli.options import TRANSLATION, Device, Json, Precision, Quiet, Threads, examples
 from metacortex.cli.output import bar, emit, tell
-from metacortex.errors import SettingsError
+from metacortex.errors import RunError, SettingsError
+
+if TYPE_CHECKING:
+    from metacortex.evaluation.results import EvaluationResult
 
 __all__ = ["add_to", "evaluate_command"]
 
@@ -30,7 +33,8 @@ _EPILOG = examples(
     interval), tasks, loss, protocol (data, data_protocol, split, way, shot, queries, seed, norm,
     inner_steps, description; precision if it is not float32),
     fingerprint (results with the same one are of the same tasks), learner, checkpoint, scores (accuracy of each
-    task), run, saved. A run that translates is scored over whole sets: bleu, chrf, exact (means over the pairs),
+    task), run, saved (its
+    path; null if it could not be written). A run that translates is scored over whole sets: bleu, chrf, exact (means over the pairs),
     bleu_shuffled_description, bleu_wrong_description, bleu_empty_description, bleu_unseen_wording, pairs (the same
     for each), protocol, learner, run, saved; with --against also against (for each run and, last, all together: run,
     bleu, against_bleu, difference, ci95, worse: share of the resamples without an advantage). With --shots: protocol,
@@ -115,7 +119,7 @@ def evaluate_command(
     quiet: Quiet = False,
 ) -> None:
     """Accuracy with a 95 % interval on fixed test tasks; the score of each task is kept in the run folder."""
-    from metacortex.evaluation.run import evaluate_run
+    from metacortex.evaluation.run import evaluate_run, keep_result
     from metacortex.reports.run_report import write_run_report
     from metacortex.runs.folder import RunFolder
     from metacortex.training.trainer import limited_threads
@@ -151,9 +155,21 @@ def evaluate_command(
             options=_options(assignments or []),
             device=device,
             precision=precision,
+            save=False,
             progress=progress,
         )
-    write_run_report(run)
+    failure = None
+    try:
+        result = keep_result(RunFolder.open(run), result)
+        write_run_report(run)
+    except RunError as error:
+        failure = error  # a figure that took minutes is shown all the same
+    _show(run, result, as_json=as_json)
+    if failure is not None:
+        raise failure
+
+
+def _show(run: Path, result: EvaluationResult, *, as_json: bool) -> None:
     saved = None if result.path is None else str(result.path)
     if as_json:
         emit("evaluate", {**result.to_json(), "run": str(run), "saved": saved})

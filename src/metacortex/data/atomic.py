@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -56,11 +57,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         _publish(temporary, path)
     except OSError as error:
         culprit = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
-        if path.parent not in culprit.parents and culprit not in (path.parent, *path.parents):
+        # Of a copy that finds no room, Python names the file that is read.
+        full = errno.errorcode.get(error.errno or 0) in ("ENOSPC", "EDQUOT", "EFBIG")
+        if not full and path.parent not in culprit.parents and culprit not in (path.parent, *path.parents):
             raise DataError(f"cannot read {culprit}: {error.strerror or error}") from error
         raise DataError(
-            f"cannot write {path}: {error.strerror or error}: free some space there, or choose another place "
-            "with the environment variable METACORTEX_CACHE; nothing half-written was left"
+            f"cannot write {path}: {error.strerror or error}: {'free some space there, or ' if full else ''}choose "
+            "another place with the environment variable METACORTEX_CACHE; nothing half-written was left"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -28,7 +28,7 @@ from metacortex.tasks.functions import function_names
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner
 
-__all__ = ["LoadedRun", "evaluate_run", "load_run"]
+__all__ = ["LoadedRun", "evaluate_run", "keep_result", "load_run"]
 
 _NAMES = {"norm": "batch-norm policy (norm)", "eval_steps": "inner steps (inner_steps)"}
 
@@ -217,7 +217,7 @@ def evaluate_run(
         checkpoint=loaded.checkpoint,
         diagnosis=diagnosis.to_json(),
     )
-    return _saved(loaded.folder, result) if save else result
+    return keep_result(loaded.folder, result) if save else result
 
 
 def _asked(views: int, options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -258,7 +258,15 @@ def _same_shape(loaded: LoadedRun, domain: Domain) -> None:
         )
 
 
-def _saved(folder: RunFolder, result: EvaluationResult) -> EvaluationResult:
+def keep_result(folder: RunFolder, result: EvaluationResult) -> EvaluationResult:
+    """Write the result of `evaluate_run` into a run folder, as ``eval/<protocol>.json``.
+
+    Returns:
+        The result with its path.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
     d = result.details
     parts = [Path(str(d["data"])).name, d["split"]]
     parts += [f"{d[key]}{unit}" for key, unit in (("way", "way"), ("shot", "shot"), ("queries", "query")) if key in d]
