@@ -33,8 +33,8 @@ _EPILOG = examples(
     interval), tasks, loss, protocol (data, data_protocol, split, way, shot, queries, seed, norm,
     inner_steps, description; precision if it is not float32),
     fingerprint (results with the same one are of the same tasks), learner, checkpoint, scores (accuracy of each
-    task), run, saved (its
-    path; null if it could not be written). A run that translates is scored over whole sets: bleu, chrf, exact (means over the pairs),
+    task), run, saved (its path; null if it could not be written). A run that translates is scored over whole sets:
+    bleu, chrf, exact (means over the pairs),
     bleu_shuffled_description, bleu_wrong_description, bleu_empty_description, bleu_unseen_wording, pairs (the same
     for each), protocol, learner, run, saved; with --against also against (for each run and, last, all together: run,
     bleu, against_bleu, difference, ci95, worse: share of the resamples without an advantage). With --shots: protocol,
