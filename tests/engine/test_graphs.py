@@ -98,6 +98,15 @@ def test_a_recording_with_another_gradient_is_refused() -> None:
                 agree(({"w": wrong}, outcome), (one, outcome), precision)
 
 
+def test_sums_in_double_precision_of_what_was_computed_in_single() -> None:
+    one, other = {"w": torch.ones(2).double()}, {"w": torch.tensor([1.0, 1.0001]).double()}
+    single, double = Outcome(torch.zeros(()), None), Outcome(torch.zeros(()).double(), None)
+    agree((one, single), (other, single), "float32")
+    agree((one, single), ({"w": torch.tensor([1.0, 1.1]).double()}, single), "bf16")
+    with pytest.raises(LearnerError, match=r"1\.0e-04 of the largest entry"):
+        agree((one, double), (other, double), "float32")
+
+
 def test_names_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("cpu") == torch.device("cpu")
     for wrong in ("gpu", "cuda:x", "cpu:1", ""):

@@ -17,13 +17,16 @@ _ROUNDED = {"bf16": 0.5, "tf32": 0.1}
 was rounded single entries say little; what is wrong is wrong in direction or length."""
 
 
-def differs(got: Gradients, expected: Gradients, precision: str = "float32") -> str | None:
+def differs(
+    got: Gradients, expected: Gradients, precision: str = "float32", dtype: torch.dtype | None = None
+) -> str | None:
     """By how much one gradient differs from another, in words; ``None`` where rounding explains it.
 
     Args:
         got: by parameter name.
         expected: of at least the same names.
         precision: in which both were computed.
+        dtype: in which both were computed, where it is not that of the gradients: sums over tasks are wider.
 
     Example:
         >>> differs({"w": torch.ones(2)}, {"w": torch.ones(2)}) is None
@@ -31,7 +34,7 @@ def differs(got: Gradients, expected: Gradients, precision: str = "float32") -> 
         >>> differs({"w": torch.ones(2)}, {"w": torch.tensor([1.0, 2.0])})
         '5.0e-01 of the largest entry'
     """
-    dtype = next(iter(expected.values())).dtype
+    dtype = next(iter(expected.values())).dtype if dtype is None else dtype
     if precision in _ROUNDED and dtype != torch.float64:
         a, b = (torch.cat([x[name].flatten().double() for name in expected]) for x in (got, expected))
         distance = float((a - b).norm() / b.norm().clamp_min(1e-12))

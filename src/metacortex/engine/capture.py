@@ -8,7 +8,9 @@ nothing of the learner is left, is compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +112,7 @@ def capture(function: Callable[[Learner, Task], Result], learner: Learner, task:
 
     inputs = [x.detach() for x in _inputs(learner, task)]
     try:
-        with capturing():
+        with capturing(), _without_log():
             graph = make_fx(flat, tracing_mode="fake")(*inputs)
     except Exception as error:  # the recorder raises many kinds, none of them public
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -119,6 +121,17 @@ def capture(function: Callable[[Learner, Task], Result], learner: Learner, task:
         ) from error
     _refuse_random(graph)
     return Captured(graph, len(graph.graph.nodes), spec[0], spec[1])
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """PyTorch writes pages to its log before it raises what is handled here."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _values(learner: Learner) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 
 from metacortex.engine.compiled import CompileWarning, compile_report
 from metacortex.engine.devices import device_of, random_devices
-from metacortex.engine.gradient import meta_gradient, strategy_names
+from metacortex.engine.gradient import MappingWarning, meta_gradient, strategy_names
 from metacortex.engine.graphs import GraphWarning
 from metacortex.learners.base import Learner
 from metacortex.task import Task
@@ -81,6 +81,7 @@ def choose_strategy(
     device = device_of(learner)
     with torch.random.fork_rng(devices=random_devices(device)), warnings.catch_warnings():
         warnings.simplefilter("error", GraphWarning)
+        warnings.simplefilter("error", MappingWarning)
         for name in strategy_names(graphs=device.type == "cuda"):
             try:
                 found[name] = _time(learner, batch, name, workers, repeats, precision)

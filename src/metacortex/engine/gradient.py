@@ -10,12 +10,15 @@ and ``graph-vmap`` launch what ``loop`` and ``vmap`` compute as one CUDA graph, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metacortex.engine.compiled import Compiling
 from metacortex.engine.devices import device_of
@@ -25,14 +28,19 @@ from metacortex.engine.micro import check_query_chunks, in_query_chunks, task_ch
 from metacortex.engine.precision import autocasting, check_precision, rounding
 from metacortex.engine.totals import Totals, add_up
 from metacortex.engine.workers import spread
-from metacortex.errors import LearnerError, SettingsError, unknown_name
+from metacortex.errors import LearnerError, MetacortexError, SettingsError, unknown_name
 from metacortex.learners.base import Gradients, Learner, Outcome
 from metacortex.nn.mode import evaluating
 from metacortex.nn.norm import fused_kernels
 from metacortex.task import Task, unstack_tasks
 from metacortex.tree import tree_map
 
-__all__ = ["Reduction", "evaluate_tasks", "meta_gradient", "strategy_names"]
+__all__ = ["MappingWarning", "Reduction", "evaluate_tasks", "meta_gradient", "strategy_names"]
+
+
+class MappingWarning(UserWarning):
+    """Tasks are computed one after the other, as their model has no rule for vmap."""
+
 
 Reduction = Literal["mean", "sum"]
 Strategy = Callable[[Learner, Task, Sequence[int]], tuple[Gradients, Outcome]]
@@ -76,6 +84,9 @@ def vectorised(learner: Learner, batch: Task, seeds: Sequence[int] = ()) -> tupl
 
 _STRATEGIES: dict[str, Strategy] = {"loop": loop, "vmap": vectorised}
 """Those that compute as they go; also what the compiling ones fall back to."""
+
+_NOT_MAPPED: WeakKeyDictionary[Learner, str] = WeakKeyDictionary()
+"""Learners whose tasks cannot be computed at once, and why."""
 
 _GRAPHING: dict[str, tuple[Graphing, str]] = {
     "graph": (Graphing("graph", None), "loop"),
@@ -140,7 +151,8 @@ def meta_gradient(
     device = device_of(learner)
     check_precision(precision, device)
     totals, outcomes = Totals(), []
-    with rounding(precision, device):
+    # The fused kernels of attention have no second derivative.
+    with rounding(precision, device), sdpa_kernel(SDPBackend.MATH):
         for chunk, drawn in () if batch is None else task_chunks(batch, micro_tasks, seeds):
 
             def compute(part: Task, drawn: Sequence[int] = drawn) -> tuple[Gradients, Outcome]:
@@ -185,12 +197,32 @@ def _sums(
     learner: Learner, batch: Task, strategy: str, workers: int, seeds: Sequence[int], precision: str
 ) -> tuple[Gradients, Outcome]:
     """The sum of the task gradients, and the outcomes per task."""
-    recording = {**_COMPILING, **_GRAPHING}.get(strategy)
+    recording, eager = {**_COMPILING, **_GRAPHING}.get(strategy), strategy
     if recording is not None:
-        record, strategy = recording
+        record, eager = recording
         done = record(learner, batch, workers, precision)
         if done is not None:
             return done
+    if eager == "vmap" and learner not in _NOT_MAPPED:
+        try:
+            return _eager(learner, batch, eager, workers, seeds, precision)
+        except (MetacortexError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # an operation without a rule for vmap; what is wrong in itself fails again below
+            _NOT_MAPPED[learner] = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if recording is None:
+            warnings.warn(
+                f"strategy 'vmap' computes the meta-gradient of '{learner.name}' one task after the other: the model "
+                f"cannot be computed for all tasks at once ({_NOT_MAPPED[learner]})",
+                MappingWarning,
+                stacklevel=4,
+            )
+    return _eager(learner, batch, "loop" if learner in _NOT_MAPPED else eager, workers, seeds, precision)
+
+
+def _eager(
+    learner: Learner, batch: Task, strategy: str, workers: int, seeds: Sequence[int], precision: str
+) -> tuple[Gradients, Outcome]:
     device = batch.query.targets.device
 
     def compute(learner: Learner, batch: Task, seeds: Sequence[int]) -> tuple[Gradients, Outcome]:

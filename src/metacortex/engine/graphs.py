@@ -290,7 +290,7 @@ def agree(got: Result, expected: Result, precision: str) -> None:
     Raises:
         LearnerError: saying by how much.
     """
-    by = differs(got[0], expected[0], precision)
+    by = differs(got[0], expected[0], precision, expected[1].loss.dtype)
     if by is not None:
         raise LearnerError(f"the recorded gradient differs by {by} from the one that is not")
 
