@@ -246,6 +246,8 @@ def test_a_damaged_checkpoint(run: Path, teach: Path, command: Command, tmp_path
         "is damaged: model.safetensors does not match its checksum" in x
         for x in every_use(command, run, teach, tmp_path)
     )
+    # A longer budget is not written down before the checkpoint has been read.
+    assert "is damaged" in command("train", "--resume", "--steps", 9, "--out", run, "--quiet").line()
     assert snapshot(run) == before
 
 
