@@ -28,6 +28,9 @@ from metacortex.tasks.warp import Warped
 from metacortex.testing import blobs
 from metacortex.training.progress import TrainingEvent
 from metacortex.training.run import train
+from tests.engine.test_robust import MODELS
+from tests.engine.test_robust import learner_of as model_learner
+from tests.engine.test_robust import tasks as model_tasks
 from tests.tasks.conftest import assert_same, make_views
 from tests.training.crash_driver import toy_data, toy_settings
 
@@ -82,6 +85,19 @@ def test_solvers_are_recorded_or_a_reason_is_said(strategy: str) -> None:
         got, _ = meta_gradient(learner, batch().to(CUDA), strategy=strategy)
     assert len([w for w in said if issubclass(w.category, GraphWarning)]) <= strategy.startswith("graph")
     torch.testing.assert_close({n: g.cpu() for n, g in got.items()}, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("strategy", strategy_names(graphs=True))
+@pytest.mark.parametrize("name", MODELS)
+def test_models_of_all_kinds(name: str, strategy: str) -> None:
+    learner, tasks = model_learner(name, 1), stack_tasks(model_tasks()).without_info()
+    expected, _ = meta_gradient(learner, tasks)
+    learner.to(CUDA)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        got, _ = meta_gradient(learner, tasks.to(CUDA), strategy=strategy)
+    assert len([w for w in said if f"strategy '{strategy}'" in str(w.message)]) <= (strategy != "loop")
+    torch.testing.assert_close({n: g.cpu() for n, g in got.items()}, expected, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("strategy", ["compile", "compile-vmap"])

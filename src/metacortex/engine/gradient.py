@@ -16,7 +16,7 @@ from typing import Literal
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -30,6 +30,7 @@ from metacortex.engine.totals import Totals, add_up
 from metacortex.engine.workers import spread
 from metacortex.errors import LearnerError, MetacortexError, SettingsError, unknown_name
 from metacortex.learners.base import Gradients, Learner, Outcome
+from metacortex.learners.gradient.base import GradientLearner
 from metacortex.nn.mode import evaluating
 from metacortex.nn.norm import fused_kernels
 from metacortex.task import Task, unstack_tasks
@@ -151,8 +152,8 @@ def meta_gradient(
     device = device_of(learner)
     check_precision(precision, device)
     totals, outcomes = Totals(), []
-    # The fused kernels of attention have no second derivative.
-    with rounding(precision, device), sdpa_kernel(SDPBackend.MATH):
+    # The fused kernels of attention, and those of recurrent cells on GPUs, have no second derivative.
+    with rounding(precision, device, cudnn_enabled=not _recurrent(learner)), sdpa_kernel(SDPBackend.MATH):
         for chunk, drawn in () if batch is None else task_chunks(batch, micro_tasks, seeds):
 
             def compute(part: Task, drawn: Sequence[int] = drawn) -> tuple[Gradients, Outcome]:
@@ -162,6 +163,12 @@ def meta_gradient(
             totals.add(gradients, outcome)
             outcomes.append(outcome)
     return _reduced(learner, totals.over(ranks, learner), outcomes, reduction)
+
+
+def _recurrent(learner: Learner) -> bool:
+    """Whether second derivatives go through stock recurrent cells."""
+    twice = isinstance(learner, GradientLearner) and not learner.first_order
+    return twice and any(isinstance(module, nn.RNNBase) for module in learner.modules())
 
 
 def _check(learner: Learner, strategy: str, reduction: str, workers: int, tasks: int, queries: int) -> None:

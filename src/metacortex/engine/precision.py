@@ -56,10 +56,15 @@ def precision_note(precision: str, device: torch.device) -> str | None:
 
 
 @contextmanager
-def rounding(precision: str, device: torch.device) -> Iterator[None]:
-    """What a process must be told for a precision; afterwards it is as before. Done once for a run.
+def rounding(precision: str, device: torch.device, *, cudnn_enabled: bool = True) -> Iterator[None]:
+    """What a process must be told for a precision; afterwards it is as before.
 
     On a GPU also: convolutions by algorithms that give the same bits each time.
+
+    Args:
+        precision: of `PRECISIONS`.
+        device: where is computed; on a CPU there is nothing to tell.
+        cudnn_enabled: whether NVIDIA's kernels may be taken, some of which have no second derivative.
     """
     if device.type != "cuda":
         yield
@@ -69,14 +74,14 @@ def rounding(precision: str, device: torch.device) -> Iterator[None]:
     with warnings.catch_warnings():
         # Newer releases have other names for these; only the old ones set both, and readers of either agree.
         warnings.simplefilter("ignore")
-        before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic
-        cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic = tf32, tf32, True
+        before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.enabled
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.enabled = tf32, tf32, True, cudnn_enabled
     try:
         yield
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic = before
+            cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.enabled = before
 
 
 def autocasting(precision: str, device: torch.device) -> AbstractContextManager[object]:
