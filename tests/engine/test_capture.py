@@ -71,6 +71,28 @@ def test_signatures_tell_modes_shapes_and_what_is_learned_apart() -> None:
     assert len(set(known)) == 4
 
 
+def test_signatures_notice_another_structure() -> None:
+    """What is remembered of a learner does not outlive a change of its modules or tensors."""
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].weight = net[0].weight
+    learner = ProtoNet(net)
+    own = learner.body.model
+    known = [signature(learner, batch())]
+    own[1].weight = nn.Parameter(torch.zeros(2, 2))  # no longer shared
+    known.append(signature(learner, batch()))
+    own[1].bias = None
+    known.append(signature(learner, batch()))
+    own[1] = nn.Linear(2, 3)
+    known.append(signature(learner, batch()))
+    own.append(nn.ReLU())
+    known.append(signature(learner, batch()))
+    own[0].register_buffer("extra", torch.zeros(1))
+    known.append(signature(learner, batch()))
+    assert len(set(known)) == len(known)
+    own[0].weight = nn.Parameter(torch.ones(2, 2))
+    assert signature(learner, batch()) == known[-1]
+
+
 class _Peeking(MAML):
     def loss(self, task: Task) -> Any:
         outcome = super().loss(task)
