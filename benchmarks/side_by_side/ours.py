@@ -25,6 +25,8 @@ __all__ = ["OURS", "RIDGE", "SCALE", "compile_seconds", "learner_of", "task_of"]
 RIDGE, SCALE = 1.0, 10.0
 """λ and s of R2D2; it has no intercept here."""
 
+ONE_WORKER = "metacortex loop, one worker"
+
 _COMPILED: dict[tuple[str, str], float] = {}
 
 
@@ -74,7 +76,7 @@ def _prepare(strategy: str, stock: bool, name: str, case: Case, model: nn.Module
     if stock and case.own is None:
         raise Unable("the same as without: the case has no network of metacortex's")
     learner, tasks = learner_of(case, model if stock else own_model(case, model)).train(), task_of(batch)
-    workers = min(_cores(), len(batch)) if strategy in ("loop", "compile") else 1
+    workers = min(_cores(), len(batch)) if strategy in ("loop", "compile") and name != ONE_WORKER else 1
 
     def step() -> Gradients:
         found = meta_gradient(learner, tasks, strategy=strategy, workers=workers)[0]
@@ -96,14 +98,17 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _contender(strategy: str, settings: str, *, stock: bool = False, one_thread: bool = True) -> Contender:
-    name = f"metacortex {strategy}" + (", stock layers" if stock else "")
+def _contender(
+    strategy: str, settings: str, *, stock: bool = False, one_thread: bool = True, name: str = ""
+) -> Contender:
+    name = name or f"metacortex {strategy}" + (", stock layers" if stock else "")
     return Contender(name, True, settings, partial(_prepare, strategy, stock, name), one_thread)
 
 
 OURS = (
     _contender("loop", "task by task, a thread per core"),
     _contender("loop", "likewise, on the network as the peers have it", stock=True),
+    _contender("loop", "task by task, the operations share the cores", one_thread=False, name=ONE_WORKER),
     _contender("vmap", "all tasks at once", one_thread=False),
     _contender("compile", "the gradient of one task as machine code, a thread per core"),
     _contender("compile-vmap", "the gradient of all tasks as machine code, one thread"),

@@ -14,7 +14,7 @@ __all__ = ["STEPS", "Peak", "measure_peaks", "memory_case", "slopes"]
 STEPS = (1, 5, 10, 25, 50, 100)
 """K."""
 
-_FROM = 5
+_FROM = 10
 """Slopes are taken from here to the largest K: with fewer steps metacortex keeps the whole graph."""
 
 

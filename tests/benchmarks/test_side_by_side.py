@@ -59,7 +59,7 @@ def compare(suite: SimpleNamespace, case: Any, contenders: Any) -> Any:
 def test_contenders_agree_are_timed_and_written_down(
     suite: SimpleNamespace, tmp_path: Path, steps: int, order: int
 ) -> None:
-    contenders = [suite.ours.OURS[0], suite.ours.OURS[2], *suite.plain.PLAIN]
+    contenders = [suite.ours.OURS[0], suite.ours.OURS[3], *suite.plain.PLAIN]
     result = compare(suite, tiny(suite, steps=steps, order=order), contenders)
     assert [row.reason for row in result.rows] == [None] * len(contenders)
     assert all(row.gap <= 1e-12 for row in result.rows)
@@ -89,7 +89,7 @@ def dies(case, model, batch):
     raise SystemExit
 
 case = Case("tiny", perceptron, lambda: sinusoid_batch(2, 3))
-contenders = [OURS[2], PLAIN[0], PLAIN[-1], Contender("dies", False, "", dies)]
+contenders = [OURS[3], PLAIN[0], PLAIN[-1], Contender("dies", False, "", dies)]
 print(json.dumps(compare(case, contenders, PLAIN[0], seconds=0.0).to_json()))
 """
 
@@ -151,7 +151,7 @@ def test_what_is_not_installed_is_said(suite: SimpleNamespace) -> None:
 def test_memory_is_told_per_step(suite: SimpleNamespace) -> None:
     memory = suite.steps_memory
     size = sum(4 * p.numel() for p in memory.memory_case(1).network().parameters())
-    peaks = [memory.Peak("x", k, 10 + 2 * k * size / 2**20) for k in (5, 11)] + [memory.Peak("x", 1, 900.0)]
+    peaks = [memory.Peak("x", k, 10 + 2 * k * size / 2**20) for k in (10, 16)] + [memory.Peak("x", 5, 900.0)]
     assert memory.slopes(peaks) == pytest.approx({"x": 2.0})
     assert len(memory.memory_case(7).batch()) == 1
 

@@ -25,7 +25,7 @@ from metacortex.errors import LearnerError
 from metacortex.learners.base import Gradients, Learner, Outcome
 from metacortex.nn.mode import capturing
 from metacortex.task import Task
-from metacortex.tree import tree_flatten, tree_unflatten
+from metacortex.tree import tree_flatten, tree_map, tree_unflatten
 
 __all__ = ["Captured", "Signature", "capture", "signature"]
 
@@ -44,7 +44,7 @@ class Captured:
     Attributes:
         run: the recorded operations, from flat tensors to flat tensors; a compiled form of them serves as well.
         operations: number of operations.
-        result: how the outputs are put together to gradients and outcome.
+        result: gradients and outcome with the position of an output in the place of each tensor.
         constants: of the outputs, those that are no tensors (by position).
     """
 
@@ -58,7 +58,15 @@ class Captured:
         outputs = list(self.run(*_inputs(learner, task)))
         for place, value in self.constants.items():  # in the order of their places
             outputs.insert(place, value)
-        return tree_unflatten(outputs, self.result)
+        gradients, outcome = self.result
+        if not isinstance(outcome.prediction, int):
+            return tree_map(outputs.__getitem__, self.result)
+        return {name: outputs[i] for name, i in gradients.items()}, Outcome(
+            outputs[outcome.loss],
+            outputs[outcome.prediction],
+            {name: outputs[i] for name, i in outcome.buffers.items()},
+            {name: outputs[i] for name, i in outcome.metrics.items()},
+        )
 
 
 class _Caller(nn.Module):
@@ -121,7 +129,8 @@ def capture(function: Callable[[Learner, Task], Result], learner: Learner, task:
             f"it decides by the values of tensors, or uses what cannot be recorded ({reason})"
         ) from error
     _refuse_random(graph)
-    return Captured(graph, len(graph.graph.nodes), spec[0], spec[1])
+    places = tree_unflatten(list(range(spec[0].num_leaves)), spec[0])
+    return Captured(graph, len(graph.graph.nodes), places, spec[1])
 
 
 @contextmanager

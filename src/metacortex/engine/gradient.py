@@ -176,7 +176,7 @@ def _check(learner: Learner, strategy: str, reduction: str, workers: int, tasks:
         raise unknown_name("strategy", strategy, known)
     if reduction not in ("mean", "sum"):
         raise unknown_name("reduction", reduction, ("mean", "sum"))
-    if not learner.meta_parameters():
+    if not any(p.requires_grad for p in learner.parameters()):
         raise LearnerError(f"learner '{learner.name}' has no parameters to learn")
     if workers < 1:
         raise SettingsError(f"workers must be at least 1, got {workers}")
@@ -187,13 +187,16 @@ def _check(learner: Learner, strategy: str, reduction: str, workers: int, tasks:
 
 
 def _reduced(learner: Learner, totals: Totals, outcomes: list[Outcome], reduction: str) -> tuple[Gradients, Outcome]:
-    own_types = {name: p.dtype for name, p in learner.named_parameters()}
     share = totals.count if reduction == "mean" else 1
-    gradients = {name: g.div_(share).to(own_types[name]) for name, g in totals.gradients.items()}
+    # Sums are this function's own; what came from a graph may share its memory.
+    gradients = {n: g.div_(share) if g.dtype == torch.float64 else g / share for n, g in totals.gradients.items()}
+    if not outcomes or any(g.dtype == torch.float64 for g in gradients.values()):
+        own_types = {name: p.dtype for name, p in learner.named_parameters()}
+        gradients = {name: g.to(own_types[name]) for name, g in gradients.items()}
     buffers = totals.mean_buffers(learner)
     loss = totals.loss / share
     if not outcomes:
-        return gradients, Outcome(loss.to(next(iter(own_types.values()))), None, buffers)
+        return gradients, Outcome(loss.to(next(learner.parameters()).dtype), None, buffers)
     own = outcomes[0]
     if len(outcomes) > 1:
         own = tree_map(lambda *xs: torch.cat(xs), own, *outcomes[1:])

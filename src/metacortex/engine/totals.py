@@ -22,9 +22,13 @@ _PIECE = 2**16
 """Numbers that are added at once."""
 
 
+def _wide(x: Tensor) -> torch.dtype:
+    return x.dtype if x.device.type == "mps" else torch.float64
+
+
 def widened(x: Tensor) -> Tensor:
     """A copy in double precision, where the device has it."""
-    return x.detach().clone() if x.device.type == "mps" else x.detach().to(torch.float64, copy=True)
+    return x.detach().to(_wide(x), copy=True)
 
 
 @dataclass
@@ -45,9 +49,14 @@ class Totals:
 
     def add(self, gradients: Gradients, outcomes: Outcome) -> None:
         """Add summed gradients, which belong to the totals from here on, and outcomes per task ``[T, ...]``."""
+        if not self.count:
+            self.gradients = {name: g.detach() for name, g in gradients.items()}  # most often all that there is
+        else:
+            wide = {name: g if g.dtype == _wide(g) else widened(g) for name, g in self.gradients.items()}
+            add_up(wide, gradients, taken=True)
+            self.gradients = wide
         self.count += outcomes.loss.shape[0]
         self.loss = widened(outcomes.loss).sum() + self.loss.to(outcomes.loss.device)
-        add_up(self.gradients, gradients, taken=True)
         add_up(self.buffers, {name: widened(x).sum(0) for name, x in outcomes.buffers.items()})
 
     def over(self, ranks: Ranks, learner: Learner) -> Totals:
@@ -78,6 +87,8 @@ class Totals:
 
     def mean_buffers(self, learner: Learner) -> dict[str, Tensor]:
         """New values of the buffers, the mean over the tasks; counters, the same for every task, stay whole."""
+        if not self.buffers:
+            return {}
         own = dict(learner.named_buffers())
         means = {name: x / self.count for name, x in self.buffers.items()}
         like = {name: own.get(name, x) for name, x in means.items()}

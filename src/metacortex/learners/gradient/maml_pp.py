@@ -83,6 +83,7 @@ class MAMLPlusPlus(GradientLearner):
     """
 
     name: ClassVar[str] = "maml_pp"
+    whole_graph_steps: ClassVar[int] = 2  # each with a pass of the queries, which is most of the memory
     train_tasks: ClassVar[int] = 16
     default_lr: ClassVar[float] = 3e-3
 
