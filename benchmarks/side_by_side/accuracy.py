@@ -138,8 +138,8 @@ def _ours(case: Case, model: nn.Module, batch: Batch, name: str) -> tuple[Callab
         return {added + n.removeprefix("body.model."): x for n, x in named}
 
     def step() -> Gradients:
-        with torch.autocast("cpu", torch.bfloat16, enabled=name == BF16):
-            return short(meta_gradient(learner, tasks, workers=cores())[0].items())
+        precision = "bf16" if name == BF16 else "float32"
+        return short(meta_gradient(learner, tasks, workers=cores(), precision=precision)[0].items())
 
     return step, short(learner.named_parameters())
 

@@ -111,6 +111,7 @@ class Contender:
         one_thread: threads of its own share the tasks, so PyTorch's operations get one each.
         installed: as a program gets it that only imports PyTorch, without metacortex's setting of the allocator,
             which all others have; such rows are shown beside the ratio and do not enter it.
+        rounded: in bfloat16; likewise.
     """
 
     name: str
@@ -119,3 +120,4 @@ class Contender:
     prepare: Callable[[Case, nn.Module, Batch], Step]
     one_thread: bool = False
     installed: bool = False
+    rounded: bool = False

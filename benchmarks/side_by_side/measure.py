@@ -37,7 +37,8 @@ class Row:
         contender: its name.
         ours: whether it is metacortex.
         settings: at which it ran.
-        installed: see `Contender.installed`.
+        installed: see `Contender`.
+        rounded: likewise.
         gap: from the reference gradient in float64; ``None`` where it was not compared.
         seconds: of each timed round; one alone where it was far behind.
         compiling: seconds spent compiling.
@@ -50,6 +51,7 @@ class Row:
     ours: bool
     settings: str
     installed: bool = False
+    rounded: bool = False
     gap: float | None = None
     seconds: list[float] = field(default_factory=list)
     compiling: float = 0.0
@@ -71,9 +73,10 @@ class CaseResult:
     goal: float
     rows: list[Row]
 
-    def best(self, *, ours: bool, installed: bool = False) -> Row | None:
+    def best(self, *, ours: bool, installed: bool = False, rounded: bool = False) -> Row | None:
         """The fastest that was timed."""
-        timed = [r for r in self.rows if r.ours == ours and r.installed == installed and r.seconds]
+        kind = ours, installed, rounded
+        timed = [r for r in self.rows if (r.ours, r.installed, r.rounded) == kind and r.seconds]
         return min(timed, key=lambda r: r.median) if timed else None
 
     def library(self) -> Row | None:
@@ -81,9 +84,9 @@ class CaseResult:
         timed = [r for r in self.rows if not r.ours and not r.installed and r.seconds and r.contender in _LIBRARIES]
         return min(timed, key=lambda r: r.median) if timed else None
 
-    def ratios(self, against: Row | None = None) -> list[float]:
+    def ratios(self, against: Row | None = None, *, rounded: bool = False) -> list[float]:
         """The best peer's time (or another's) to ours in each round; empty without a peer."""
-        mine, peer = self.best(ours=True), against or self.best(ours=False)
+        mine, peer = self.best(ours=True, rounded=rounded), against or self.best(ours=False)
         if mine is None or peer is None:
             return []
         return [b / a for a, b in zip(mine.seconds, peer.seconds, strict=False)]
@@ -99,6 +102,8 @@ class CaseResult:
         for row, words in ((self.best(ours=False, installed=True), "as installed"), (self.library(), "best library")):
             if row is not None:
                 beside.append(f"{words} {statistics.median(self.ratios(row)):.1f}x")
+        if self.best(ours=True, rounded=True) is not None:
+            beside.append(f"in bf16 {statistics.median(self.ratios(rounded=True)):.1f}x")
         return (
             f"{self.case:<34} {statistics.median(ratios):5.1f}x  ({min(ratios):.1f} to {max(ratios):.1f}; "
             f"{', '.join(beside)}): "
@@ -173,7 +178,7 @@ def compare(
     rows: list[Row] = []
     racers: dict[str, Any] = {}
     for contender in contenders:
-        row = Row(contender.name, contender.ours, contender.settings, contender.installed)
+        row = Row(contender.name, contender.ours, contender.settings, contender.installed, contender.rounded)
         rows.append(row)
         racer = racers[row.contender] = start(case, contender)
         try:

@@ -25,7 +25,7 @@ __all__ = ["OURS", "RIDGE", "SCALE", "compile_seconds", "learner_of", "task_of"]
 RIDGE, SCALE = 1.0, 10.0
 """λ and s of R2D2; it has no intercept here."""
 
-ONE_WORKER = "metacortex loop, one worker"
+ONE_WORKER, ROUNDED = "metacortex loop, one worker", "metacortex loop, bf16"
 
 _COMPILED: dict[tuple[str, str], float] = {}
 
@@ -70,6 +70,9 @@ def own_model(case: Case, model: nn.Module) -> nn.Module:
 
 
 def _prepare(strategy: str, stock: bool, name: str, case: Case, model: nn.Module, batch: Batch) -> Step:
+    precision = "bf16" if name == ROUNDED else "float32"
+    if precision == "bf16" and not (case.own is not None and case.goal):
+        raise Unable("not part of this case")
     compiling, double = strategy.startswith("compile"), next(model.parameters()).dtype == torch.float64
     if compiling and not double and strategy not in case.compiled:
         raise Unable("not part of this case")
@@ -79,7 +82,7 @@ def _prepare(strategy: str, stock: bool, name: str, case: Case, model: nn.Module
     workers = min(_cores(), len(batch)) if strategy in ("loop", "compile") and name != ONE_WORKER else 1
 
     def step() -> Gradients:
-        found = meta_gradient(learner, tasks, strategy=strategy, workers=workers)[0]
+        found = meta_gradient(learner, tasks, strategy=strategy, workers=workers, precision=precision)[0]
         added = "backbone." if case.learner in ("protonet", "r2d2") else ""
         return {added + n.removeprefix("body.model."): g for n, g in found.items()}
 
@@ -102,7 +105,8 @@ def _contender(
     strategy: str, settings: str, *, stock: bool = False, one_thread: bool = True, name: str = ""
 ) -> Contender:
     name = name or f"metacortex {strategy}" + (", stock layers" if stock else "")
-    return Contender(name, True, settings, partial(_prepare, strategy, stock, name), one_thread)
+    prepare = partial(_prepare, strategy, stock, name)
+    return Contender(name, True, settings, prepare, one_thread, rounded=name == ROUNDED)
 
 
 OURS = (
@@ -110,6 +114,7 @@ OURS = (
     _contender("loop", "likewise, on the network as the peers have it", stock=True),
     _contender("loop", "task by task, the operations share the cores", one_thread=False, name=ONE_WORKER),
     _contender("vmap", "all tasks at once", one_thread=False),
+    _contender("loop", "task by task, a thread per core, convolutions and products in bfloat16", name=ROUNDED),
     _contender("compile", "the gradient of one task as machine code, a thread per core"),
     _contender("compile-vmap", "the gradient of all tasks as machine code, one thread"),
 )

@@ -31,16 +31,18 @@ def table(results: Sequence[CaseResult]) -> str:
     """A Markdown table, one row per case."""
     lines = [
         "| case | metacortex | best peer | ratio (spread) | goal | to the best library | to peers as installed "
-        "| memory, MiB: ours / peer |",
-        "|---|---|---|---|---|---|---|---|",
+        "| in bf16 | memory, MiB: ours / peer |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         mine, peer = result.best(ours=True), result.best(ours=False)
         memory = " / ".join("–" if r is None or r.peak_mib is None else f"{r.peak_mib:.0f}" for r in (mine, peer))
+        low = result.ratios(rounded=True)
+        rounded = f"{statistics.median(low):.1f}" if low else "–"
         lines.append(
             f"| {result.case} | {_timed(mine)} | {_timed(peer)} | {_spread(result.ratios())} "
             f"| {f'{result.goal:g}' if result.goal else '–'} | {_beside(result, result.library())} "
-            f"| {_beside(result, result.best(ours=False, installed=True))} | {memory} |"
+            f"| {_beside(result, result.best(ours=False, installed=True))} | {rounded} | {memory} |"
         )
     return "\n".join(lines) + "\n"
 
