@@ -28,7 +28,7 @@ def maml(net: nn.Module | None = None) -> MAML:
 def seconds(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What each strategy takes."""
     taken = {"loop": 2.0, "vmap": 1.0, "compile": 0.5, "compile-vmap": 0.25}
-    monkeypatch.setattr(choose, "_time", lambda learner, batch, strategy, workers, repeats: taken[strategy])
+    monkeypatch.setattr(choose, "_time", lambda learner, batch, strategy, *others: taken[strategy])
     return taken
 
 
