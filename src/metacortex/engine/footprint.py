@@ -20,7 +20,7 @@ from metacortex.engine.gradient import meta_gradient
 from metacortex.engine.graphs import STREAMS
 from metacortex.learners.base import Learner
 from metacortex.learners.gradient.base import GradientLearner
-from metacortex.nn.mode import capturing
+from metacortex.nn.mode import counting
 from metacortex.task import Examples, Task
 from metacortex.tree import tree_leaves, tree_map
 
@@ -156,24 +156,24 @@ def _cut(batch: Task, tasks: int, queries: int) -> Task:
 
 def _computing(learner: Learner, part: Task, strategy: str) -> tuple[int, bool]:
     try:
-        shadow = _without_data(learner)
+        shadow, device = _without_data(learner), part.query.targets.device.type
         tasks = tree_map(lambda x: torch.empty_like(x, device="meta"), part)
         if not (isinstance(shadow, GradientLearner) and shadow.inner_steps > _ENOUGH_STEPS):
-            return _peak(shadow, tasks, strategy), True
+            return _peak(shadow, tasks, strategy, device), True
         more, shadow.inner_steps = shadow.inner_steps - _ENOUGH_STEPS, _ENOUGH_STEPS
-        peak = _peak(shadow, tasks, strategy)
+        peak = _peak(shadow, tasks, strategy, device)
         shadow.inner_steps -= 1
-        return peak + more * max(peak - _peak(shadow, tasks, strategy), 0), True
+        return peak + more * max(peak - _peak(shadow, tasks, strategy, device), 0), True
     except Exception:  # whatever needs the values of tensors
         one = tree_map(lambda x: x[:1], part)
         with torch.random.fork_rng(devices=[]):
             return part.support.targets.shape[0] * _peak(learner, one, strategy), False
 
 
-def _peak(learner: Learner, tasks: Task, strategy: str) -> int:
+def _peak(learner: Learner, tasks: Task, strategy: str, device: str = "cpu") -> int:
     with PeakMemory() as memory:
         if next(learner.parameters()).is_meta:
-            with capturing():  # no branches on values; a learner that changes as it learns takes the larger one
+            with counting(device):  # no branches on values; a learner that changes as it learns takes the larger one
                 meta_gradient(learner, tasks, strategy=strategy)
         else:
             meta_gradient(learner, tasks, strategy=strategy)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metacortex.nn.mode import recording, transforming
+from metacortex.nn.mode import graphing, transforming
 from metacortex.tree import tree_flatten, tree_map, tree_unflatten
 
 __all__ = ["grad", "vjp"]
@@ -39,7 +39,7 @@ def grad(
     """
 
     def gradient(*args: Any) -> Any:
-        if recording() or transforming():
+        if graphing() or transforming():
             return torch.func.grad(function, argnums, has_aux=has_aux)(*args)
         again = torch.is_grad_enabled() and not final
         places = (argnums,) if isinstance(argnums, int) else argnums
@@ -77,7 +77,7 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
         >>> value, pull(torch.tensor(1.0))
         (tensor(6.), (tensor(3.),))
     """
-    if recording() or transforming():
+    if graphing() or transforming():
         return torch.func.vjp(function, *primals)  # type: ignore[return-value]
     inputs, spec = tree_flatten(list(primals))
     with torch.enable_grad():

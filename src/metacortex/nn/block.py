@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metacortex.nn.mode import recording, transforming
+from metacortex.nn.mode import counted_device, graphing, transforming
 from metacortex.nn.norm import BatchNorm
 
 __all__ = ["convolution_block"]
@@ -47,11 +47,16 @@ def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, poo
     *Differentiability*: to any order that the norm allows.
     """
     if isinstance(norm, BatchNorm) and _folds(x, convolution, norm):
-        with torch.autocast(x.device.type, enabled=False):
+        with _exactly():
             return _folded(x, convolution, norm, pool)
     x = norm(convolution(x))
     # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
     return F.relu(F.max_pool2d(x, 2) if pool else x)
+
+
+def _exactly() -> torch.autocast:
+    """What is computed here stays in the precision that came, also where convolutions are rounded."""
+    return torch.autocast("cpu", enabled=False)
 
 
 def _folds(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
@@ -63,7 +68,7 @@ def _folds(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
         and not isinstance(convolution.padding, str)
         and convolution.weight[0].numel() <= _PATCH
     )
-    eager = x.device.type == "cpu" and not recording() and not transforming()
+    eager = (counted_device() or x.device.type) == "cpu" and not graphing() and not transforming()
     same = x.dtype == convolution.weight.dtype
     return (
         plain
@@ -124,7 +129,7 @@ def _projected(weights: Tensor, columns: Tensor, a: int, b: int) -> Tensor:
 def _pooled_like(weights: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
     _, count, height, width = columns.shape
     shape = (count, weights.shape[0], height // 2, width // 2)
-    return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+    return torch.empty(shape, dtype=dtype, device=weights.device, memory_format=torch.channels_last)
 
 
 class _PooledProjection(torch.autograd.Function):
@@ -153,7 +158,7 @@ class _Collected(torch.autograd.Function):
         slopes = slopes.contiguous(memory_format=torch.channels_last)
         filters, (height, width) = slopes.shape[1], columns.shape[2:]
         total = slopes.new_zeros(filters, columns.shape[0])
-        with torch.autocast(slopes.device.type, enabled=False):
+        with _exactly():
             for a, b in _pieces(columns, filters):
                 whole = slopes.new_empty(b - a, height, width, filters).permute(0, 3, 1, 2)
                 _aten.max_pool2d_with_indices_backward.grad_input(
@@ -175,7 +180,7 @@ class _Picked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, columns: Tensor, places: Tensor) -> Tensor:
         picked = torch.empty_like(places, dtype=weights.dtype)
-        with torch.autocast(weights.device.type, enabled=False):
+        with _exactly():
             for a, b in _pieces(columns, weights.shape[0]):
                 y = _projected(weights, columns, a, b).permute(0, 2, 3, 1).flatten(1, 2)  # [n, H*W, F]
                 where = places[a:b].permute(0, 2, 3, 1)  # [n, H//2, W//2, F]

@@ -9,9 +9,10 @@ from contextvars import ContextVar
 import torch
 from torch import nn
 
-__all__ = ["capturing", "evaluating", "recording", "transforming"]
+__all__ = ["capturing", "counted_device", "counting", "evaluating", "graphing", "recording", "transforming"]
 
 _capturing: ContextVar[bool] = ContextVar("metacortex_capturing", default=False)
+_counting: ContextVar[str | None] = ContextVar("metacortex_counting", default=None)
 
 
 @contextmanager
@@ -34,6 +35,27 @@ def capturing() -> Iterator[None]:
         yield
     finally:
         _capturing.reset(token)
+
+
+@contextmanager
+def counting(device: str) -> Iterator[None]:
+    """Tensors inside have no data; what would be computed on a type of device is gone through to count its memory."""
+    token = _counting.set(device)
+    try:
+        with capturing():
+            yield
+    finally:
+        _counting.reset(token)
+
+
+def counted_device() -> str | None:
+    """The device of `counting`, ``None`` outside."""
+    return _counting.get()
+
+
+def graphing() -> bool:
+    """Whether operations are recorded as a graph, or compiled; unlike `recording` not where they are counted only."""
+    return recording() and _counting.get() is None
 
 
 def recording() -> bool:
