@@ -33,7 +33,7 @@ _EPILOG = examples(
     cores or machines: torchrun --nproc-per-node 4 -m metacortex train ...; the tasks of each step are shared.
     Ctrl-C finishes the step, saves and says how to go on. With --json: run, learner, steps, seconds,
     score (name of the validation score), best_score (an accuracy lies in 0 to 1; null without validation),
-    best_step, finished, interrupted.""",
+    best_step, finished, interrupted, strategy, compiling (seconds).""",
 )
 
 _FLAGS = {
@@ -283,6 +283,8 @@ def _report(result: RunResult, *, as_json: bool) -> None:
             "best_step": result.best_step,
             "finished": result.finished,
             "interrupted": result.interrupted,
+            "strategy": result.strategy,
+            "compiling": round(result.compiling, 3),
         }
         emit("train", content)
     elif result.finished:
@@ -290,5 +292,7 @@ def _report(result: RunResult, *, as_json: bool) -> None:
 
         best = show_score(result.score, result.best_score)
         score = "" if result.best_score is None else f"; best validation score {best} at step {result.best_step}"
-        tell(f"{result.learner.name}: {result.step} steps in {result.seconds / 60:.1f} min{score}")
+        how = "" if result.strategy == "loop" else f"; strategy {result.strategy}"
+        how += f", of which compiling took {result.compiling:.0f} s" if result.compiling >= 1 else ""
+        tell(f"{result.learner.name}: {result.step} steps in {result.seconds / 60:.1f} min{how}{score}")
         tell(f"kept in {result.path}; measure it with: metacortex evaluate {result.path}")

@@ -15,7 +15,7 @@ import metacortex
 from metacortex.data.dataset import Dataset
 from metacortex.data.locations import cache_dir
 from metacortex.engine.choose import choose_strategy
-from metacortex.engine.compiled import keep_machine_code
+from metacortex.engine.compiled import compile_report, keep_machine_code
 from metacortex.engine.devices import resolve_device
 from metacortex.engine.distributed import Ranks
 from metacortex.engine.gradient import strategy_names
@@ -63,6 +63,8 @@ class RunResult:
         finished: whether the budget is spent.
         interrupted: whether it was stopped before that.
         resume_command: the command that continues an interrupted run.
+        strategy: by which the engine computed meta-gradients.
+        compiling: seconds that it spent compiling, this time.
     """
 
     path: Path
@@ -75,6 +77,8 @@ class RunResult:
     finished: bool
     interrupted: bool
     resume_command: str
+    strategy: str = "loop"
+    compiling: float = 0.0
 
 
 def resume_command(path: Path | str) -> str:
@@ -316,6 +320,8 @@ def _train(trainer: Trainer, settings: RunSettings, domain: Domain, progress: bo
         finished,
         not finished,
         resume_command(folder.path),
+        trainer.strategy,
+        compile_report(learner, trainer.strategy).seconds,
     )
 
 
