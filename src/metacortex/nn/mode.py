@@ -63,6 +63,10 @@ def recording() -> bool:
     return _capturing.get() or torch.compiler.is_compiling()
 
 
+# PyTorch has no public way to ask. Where it lacks this one, one is taken to be active: right, only slower.
+_innermost_transform = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", None)
+
+
 def transforming() -> bool:
     """Whether a transform of `torch.func` (``vmap``, ``grad``) is active; inside, `torch.autograd` cannot be used."""
-    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
+    return _innermost_transform is None or _innermost_transform() is not None
