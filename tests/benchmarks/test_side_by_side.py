@@ -64,7 +64,7 @@ def test_contenders_agree_are_timed_and_written_down(
     assert [row.reason for row in result.rows] == [None] * len(contenders)
     assert all(row.gap <= 1e-12 for row in result.rows)
     assert {len(row.seconds) for row in result.rows} <= {1, 5}  # those far behind are timed once
-    assert len(result.ratios()) == 5
+    assert len(result.ratios()) in (1, 5)
     peaks = [suite.steps_memory.Peak("x", k, 10.0 + k) for k in (5, 10)]
     suite.report.write(tmp_path, {"cores": 1}, [result], peaks)
     written = json.loads((tmp_path / "results.json").read_text())

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from metacortex.engine.footprint import PeakMemory
 from metacortex.engine.gradient import evaluate_tasks
-from metacortex.learners.base import Learner
+from metacortex.learners.base import Learner, Outcome
+from metacortex.nn.mode import evaluating
 from metacortex.task import Task, stack_tasks
 from metacortex.testing.law import MakeLearner, MakeTask, Snapshot, build, draw, modes, require, same_bits
 from metacortex.tree import tree_leaves
@@ -45,6 +46,12 @@ def check_pure(make_learner: MakeLearner, make_task: MakeTask) -> None:
         require(same_bits(first, _everything(learner, task)), "pure", f"in {mode} a second call gave other values")
 
 
+def _scored(learner: Learner, task: Task) -> Outcome:
+    """What the learner itself gives in evaluation: the engine stacks it into tensors that keep no graph."""
+    with evaluating(learner), torch.no_grad():
+        return learner.loss(task)
+
+
 def check_evaluation(make_learner: MakeLearner, make_task: MakeTask) -> None:
     """Evaluation keeps no graph, leaves everything bit-identical and repeats bit for bit.
 
@@ -57,8 +64,8 @@ def check_evaluation(make_learner: MakeLearner, make_task: MakeTask) -> None:
     snapshot = Snapshot(learner, batch)
 
     def evaluate() -> list[Any]:
-        outcome = evaluate_tasks(learner, batch)
-        return tree_leaves([outcome, predictor(task.query.inputs), predictor.state])
+        outcomes = evaluate_tasks(learner, batch), _scored(learner, task)
+        return tree_leaves([*outcomes, predictor(task.query.inputs), predictor.state])
 
     results = evaluate()
     kept = [x for x in results if isinstance(x, Tensor) and (x.requires_grad or x.grad_fn is not None)]
