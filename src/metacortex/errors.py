@@ -23,6 +23,7 @@ __all__ = [
     "MissingExtraError",
     "RunError",
     "SettingsError",
+    "first_line",
     "unknown_name",
 ]
 
@@ -57,6 +58,16 @@ class MissingExtraError(MetacortexError, ImportError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an optional dependency: pip install 'metacortex[{extra}]'")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing.
+
+    Example:
+        >>> first_line(ValueError("no such file\\nand more")), first_line(KeyboardInterrupt())
+        ('no such file', 'KeyboardInterrupt')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingsError:

@@ -21,7 +21,7 @@ from torch.func import functional_call
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from metacortex.errors import LearnerError
+from metacortex.errors import LearnerError, first_line
 from metacortex.learners.base import Gradients, Learner, Outcome
 from metacortex.nn.mode import capturing
 from metacortex.task import Task
@@ -124,7 +124,7 @@ def capture(function: Callable[[Learner, Task], Result], learner: Learner, task:
         with capturing(), _without_log():
             graph = make_fx(flat, tracing_mode="fake")(*inputs)
     except Exception as error:  # the recorder raises many kinds, none of them public
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise LearnerError(
             f"it decides by the values of tensors, or uses what cannot be recorded ({reason})"
         ) from error

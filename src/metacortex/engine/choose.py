@@ -13,6 +13,7 @@ from metacortex.engine.compiled import CompileWarning, compile_report
 from metacortex.engine.devices import device_of, random_devices
 from metacortex.engine.gradient import MappingWarning, meta_gradient, strategy_names
 from metacortex.engine.graphs import GraphWarning
+from metacortex.errors import first_line
 from metacortex.learners.base import Learner
 from metacortex.task import Task
 
@@ -86,7 +87,7 @@ def choose_strategy(
             try:
                 found[name] = _time(learner, batch, name, workers, repeats, precision)
             except Exception as error:  # e.g. an operation without a rule for vmap
-                reasons[name] = (str(error).strip() or type(error).__name__).splitlines()[0]
+                reasons[name] = first_line(error)
         if not found:
             meta_gradient(learner, batch, workers=workers, precision=precision)  # says what is wrong
         fastest = min(found, key=lambda name: found[name])

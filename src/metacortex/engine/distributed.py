@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from metacortex.errors import RunError
+from metacortex.errors import RunError, first_line
 
 __all__ = ["Ranks", "joined"]
 
@@ -196,7 +196,7 @@ def joined(*, patience: timedelta = _PATIENCE) -> Iterator[Ranks]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise RunError(f"the processes of this run cannot meet at {where}: {_first_line(error)}") from error
+        raise RunError(f"the processes of this run cannot meet at {where}: {_fact(error)}") from error
     try:
         yield _present()
     finally:
@@ -215,12 +215,12 @@ def _meeting() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RunError(
-            f"another process of this run was killed or cannot be reached ({_first_line(error)}); the run is kept as "
+            f"another process of this run was killed or cannot be reached ({_fact(error)}); the run is kept as "
             "last saved: start the same command again with --resume"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+def _fact(error: Exception) -> str:
+    text = first_line(error)
     # gloo begins with the place in its source and ends with advice.
     return (text.partition("] ")[2] if text.startswith("[") else text).partition(". ")[0]

@@ -28,7 +28,7 @@ from metacortex.engine.micro import check_query_chunks, in_query_chunks, task_ch
 from metacortex.engine.precision import autocasting, check_precision, rounding
 from metacortex.engine.totals import Totals, add_up
 from metacortex.engine.workers import spread
-from metacortex.errors import LearnerError, MetacortexError, SettingsError, unknown_name
+from metacortex.errors import LearnerError, MetacortexError, SettingsError, first_line, unknown_name
 from metacortex.learners.base import Gradients, Learner, Outcome
 from metacortex.learners.gradient.base import GradientLearner
 from metacortex.nn.mode import evaluating
@@ -219,7 +219,7 @@ def _sums(
         except (MetacortexError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # an operation without a rule for vmap; what is wrong in itself fails again below
-            _NOT_MAPPED[learner] = (str(error).strip() or type(error).__name__).splitlines()[0]
+            _NOT_MAPPED[learner] = first_line(error)
         if recording is None:
             warnings.warn(
                 f"strategy 'vmap' computes the meta-gradient of '{learner.name}' one task after the other: the model "

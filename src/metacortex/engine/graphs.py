@@ -21,7 +21,7 @@ from metacortex.engine.agreement import differs
 from metacortex.engine.capture import signature
 from metacortex.engine.precision import autocasting
 from metacortex.engine.totals import add_up
-from metacortex.errors import LearnerError
+from metacortex.errors import LearnerError, first_line
 from metacortex.learners.base import Gradients, Learner, Outcome
 from metacortex.nn.mode import capturing
 from metacortex.nn.norm import fused_kernels
@@ -95,7 +95,7 @@ class _Replay:
                 with torch.cuda.graph(self._graph, pool=_pool(device), capture_error_mode="thread_local"):
                     self._outputs = function(learner, self._inputs.batch)
             except Exception as error:
-                raise LearnerError(f"it cannot be recorded ({_first_line(error)})") from error
+                raise LearnerError(f"it cannot be recorded ({first_line(error)})") from error
         _LIVE.add(self)
 
     @property
@@ -126,7 +126,7 @@ def _rehearse(function: Callable[[Learner, Task], Any], learner: Learner, batch:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        raise LearnerError(f"it waits for the GPU, or cannot be computed like this ({_first_line(error)})") from error
+        raise LearnerError(f"it waits for the GPU, or cannot be computed like this ({first_line(error)})") from error
     finally:
         torch.cuda.set_sync_debug_mode("default")
     here.wait_stream(stream)
@@ -293,7 +293,3 @@ def agree(got: Result, expected: Result, precision: str) -> None:
     by = differs(got[0], expected[0], precision, expected[1].loss.dtype)
     if by is not None:
         raise LearnerError(f"the recorded gradient differs by {by} from the one that is not")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metacortex.errors import LearnerError, MissingExtraError, SettingsError
+from metacortex.errors import LearnerError, MissingExtraError, SettingsError, first_line
 from metacortex.estimators.adapted import HeadAdapted, LearnerAdapted
 from metacortex.estimators.features import NetFeatures, TableFeatures, net_channels
 from metacortex.estimators.heads import Head
@@ -264,7 +264,7 @@ def _root(error: BaseException) -> str:
     """The first line of what an exporter failed of, and not of what it says around it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first_line(error)
 
 
 def _frozen(learner: Learner) -> Learner:
