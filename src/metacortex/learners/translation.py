@@ -26,6 +26,7 @@ from metacortex.nn.decoding import beam_search, greedy
 from metacortex.nn.mode import evaluating
 from metacortex.nn.norm import fused_kernels, fusing
 from metacortex.nn.seq2seq import Seq2Seq, Seq2SeqShape
+from metacortex.nn.token_loss import token_loss
 from metacortex.task import Examples, Task
 from metacortex.updates.base import UpdateRule
 
@@ -135,18 +136,23 @@ class Translating(Learner):
         features, _ = self._call(state, "features", *self._pair(state, pairs))
         real, targets = self.objective.real(pairs).flatten(), pairs.targets.flatten()
         rows = real.nonzero()[:, 0] if fusing() else torch.arange(len(real), device=real.device)
-        logits = self._call(state, "logits", features.flatten(0, 1)[rows])  # [N * L', V]
-        smoothed, plain = self.objective.token_losses(logits, targets[rows])
-        counts = real[rows].to(plain.dtype)
+        counts = real[rows].to(features.dtype)
         total = counts.sum().clamp_min(1)
-        chosen = logits.detach().argmax(-1)
+        read, asked = features.flatten(0, 1)[rows], targets[rows]
+        if fusing() and not torch.is_autocast_enabled(features.device.type):
+            weight, bias = self.body.output_weights(state["weights"])
+            loss, plain, chosen = token_loss(read, weight, bias, asked, counts / total, self.objective.smoothing)
+        else:
+            logits = self._call(state, "logits", read)  # [N * L', V]
+            smoothed, plain = self.objective.token_losses(logits, asked)
+            loss, chosen = (smoothed * counts).sum() / total, logits.detach().argmax(-1)
         metrics = {
             "nll": (plain.detach() * counts).sum() / total,
-            "token_accuracy": ((chosen == targets[rows]).to(plain.dtype) * counts).sum() / total,
+            "token_accuracy": ((chosen == asked).to(plain.dtype) * counts).sum() / total,
         }
         chosen = targets.new_zeros(len(targets)).index_put((rows,), chosen * real[rows]).view_as(pairs.targets)
         missing = examples.targets.shape[1] - chosen.shape[1]
-        return Outcome((smoothed * counts).sum() / total, F.pad(chosen, (0, missing)), {}, metrics)
+        return Outcome(loss, F.pad(chosen, (0, missing)), {}, metrics)
 
     def translate(
         self,

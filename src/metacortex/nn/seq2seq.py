@@ -178,8 +178,11 @@ class Seq2Seq(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """``[..., V]`` from ``[..., E]``."""
-        weight = self.embedding.weight if self.output is None else self.output.weight
-        return F.linear(features, weight, self.output_bias)
+        return F.linear(features, *self.output_weights(dict(self.named_parameters())))
+
+    def output_weights(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Weight ``[V, E]`` and bias ``[V]`` of the output layer, among all weights of a net like this one."""
+        return weights["embedding.weight" if self.output is None else "output.weight"], weights["output_bias"]
 
     def step(self, tokens: Tensor, memory: Memory, carry: Carry) -> tuple[Tensor, Carry]:
         """One step of decoding.
