@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,11 +10,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metacortex.errors import SettingsError
-from metacortex.task import Examples, Task, unstack_tasks
+from metacortex.task import Examples, Task
+from metacortex.tasks.changed import ChangedImages
 from metacortex.tasks.function_source import uniforms
-from metacortex.tasks.random import fold, root_key
-from metacortex.tasks.warp import Bendable, affine_grid
+from metacortex.tasks.random import fold
+from metacortex.tasks.warp import affine_grid
 
 __all__ = ["Redrawn"]
 
@@ -31,7 +29,7 @@ _THIN, _THICK = 0.5, 0.5
 _SUPPORT, _QUERY = range(2)
 
 
-class Redrawn:
+class Redrawn(ChangedImages):
     """The tasks of a source with every image drawn by a hand and a pen of its own.
 
     Unlike `metacortex.tasks.warp.Warped`, which bends all images of a class alike (new classes), nothing
@@ -48,37 +46,14 @@ class Redrawn:
         SettingsError: for an amount below 0.
     """
 
-    def __init__(self, source: Bendable, amount: float) -> None:
-        if not 0 <= amount < math.inf:
-            raise SettingsError(f"redraw: expected a number, at least 0, got {amount}")
-        self.source, self.amount = source, amount
-        self.seed, self.split = source.seed, source.split
-        self._key = root_key(source.seed, f"redraw/{source.split}")
+    setting = "redraw"
+    done = "redrawn"
+    mark = "redrawn "
 
-    def to(self, device: torch.device) -> Redrawn:
-        """The same tasks on a device, redrawn there, where the source can give them there."""
-        move: Callable[[torch.device], Bendable] | None = getattr(self.source, "to", None)
-        return self if move is None else Redrawn(move(device), self.amount)
-
-    @property
-    def protocol(self) -> str:
-        """That of the source, and the amount."""
-        return f"{self.source.protocol}, redrawn by {self.amount:g}"
-
-    def task(self, index: int) -> Task:
-        """Draw one task, see `metacortex.tasks.episodes.Episodes.task`."""
-        return unstack_tasks(self.batch([index]))[0]
-
-    def batch(self, indices: Sequence[int]) -> Task:
-        """Several tasks at once, bit for bit those of `task`."""
-        tasks = self.source.batch(indices)
-        keys = fold(self._key, np.asarray(list(indices), dtype=np.int64))  # [T]
+    def changed(self, tasks: Task, keys: NDArray[np.uint64]) -> Task:
+        """See `ChangedImages`."""
         support = self._drawn(tasks.support, fold(keys, _SUPPORT))
         return Task(support, self._drawn(tasks.query, fold(keys, _QUERY)), tasks.description, tasks.info)
-
-    def fingerprint(self, count: int = 1000) -> str:
-        """SHA-256 over the tasks of the source and the amount."""
-        return hashlib.sha256(f"{self.source.fingerprint(count)} redrawn {self.amount!r}".encode()).hexdigest()
 
     def _drawn(self, examples: Examples, keys: NDArray[np.uint64]) -> Examples:
         count = examples.targets.shape[1]

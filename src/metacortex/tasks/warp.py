@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Sequence
-from typing import Protocol
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metacortex.errors import SettingsError
-from metacortex.task import Examples, Task, unstack_tasks
+from metacortex.task import Examples, Task
+from metacortex.tasks.changed import ChangedImages
 from metacortex.tasks.function_source import uniforms
-from metacortex.tasks.placed import place
-from metacortex.tasks.random import fold, root_key
+from metacortex.tasks.random import fold
 
-__all__ = ["Bendable", "Warped", "affine_grid"]
+__all__ = ["Warped", "affine_grid"]
 
 # Largest turn (radians), shear, logarithm of the stretch along x and y, and shift (the image spans -1 to 1).
 _OF_CLASS = np.array([0.20, 0.15, 0.12, 0.12, 0.0, 0.0])
@@ -29,27 +23,7 @@ _OF_IMAGE = np.array([0.10, 0.08, 0.06, 0.06, 0.1, 0.1])
 _CLASSES, _SUPPORT, _QUERY = range(3)
 
 
-class Bendable(Protocol):
-    """Tasks of images, drawn with a seed, whose images can be changed."""
-
-    seed: int
-    split: str
-
-    @property
-    def protocol(self) -> str:
-        """What is drawn."""
-        ...
-
-    def batch(self, indices: Sequence[int]) -> Task:
-        """Several tasks at once."""
-        ...
-
-    def fingerprint(self, count: int = 1000) -> str:
-        """Sum over the tasks ``0 .. count-1``."""
-        ...
-
-
-class Warped:
+class Warped(ChangedImages):
     """The tasks of a source with their images turned, sheared, stretched and moved.
 
     Every class of a task is bent in a way of its own, support and query alike, so that the same
@@ -65,39 +39,17 @@ class Warped:
         SettingsError: for an amount below 0.
     """
 
-    def __init__(self, source: Bendable, amount: float) -> None:
-        if not 0 <= amount < math.inf:
-            raise SettingsError(f"warp: expected a number, at least 0, got {amount}")
-        self.source, self.amount = source, amount
-        self.seed, self.split = source.seed, source.split
-        self._key = root_key(source.seed, f"warp/{source.split}")
+    setting = "warp"
+    done = "warped"
+    mark = ""
 
-    def to(self, device: torch.device) -> Warped:
-        """The same tasks on a device, bent there."""
-        return Warped(place(self.source, device), self.amount)
-
-    @property
-    def protocol(self) -> str:
-        """That of the source, and the amount."""
-        return f"{self.source.protocol}, warped by {self.amount:g}"
-
-    def task(self, index: int) -> Task:
-        """Draw one task, see `metacortex.tasks.episodes.Episodes.task`."""
-        return unstack_tasks(self.batch([index]))[0]
-
-    def batch(self, indices: Sequence[int]) -> Task:
-        """Several tasks at once, bit for bit those of `task`."""
-        tasks = self.source.batch(indices)
-        keys = fold(self._key, np.asarray(list(indices), dtype=np.int64))  # [T]
+    def changed(self, tasks: Task, keys: NDArray[np.uint64]) -> Task:
+        """See `ChangedImages`."""
         slots = tasks.support.way
         hands = _spread(uniforms(fold(fold(keys, _CLASSES)[:, None], np.arange(slots)), 6), _OF_CLASS)  # [T, W, 6]
         support = self._bent(tasks.support, hands, fold(keys, _SUPPORT))
         query = self._bent(tasks.query, hands, fold(keys, _QUERY))
         return Task(support, query, tasks.description, tasks.info)
-
-    def fingerprint(self, count: int = 1000) -> str:
-        """SHA-256 over the tasks of the source and the amount."""
-        return hashlib.sha256(f"{self.source.fingerprint(count)} {self.amount!r}".encode()).hexdigest()
 
     def _bent(self, examples: Examples, hands: NDArray[np.float64], keys: NDArray[np.uint64]) -> Examples:
         tasks, count = examples.targets.shape
