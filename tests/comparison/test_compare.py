@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from metacortex.comparison.table import rows, to_markdown, write_tables
 from metacortex.errors import RunError, SettingsError
 from metacortex.evaluation.results import compare
 from metacortex.learners.registry import make_learner
+from metacortex.reports.comparison_report import comparison_page
 from metacortex.tasks.functions import make_functions
 
 OPTIONS = {"backbone.name": "mlp", "backbone.hidden": "8", "data.size": 8, "training.validation_tasks": 2}
@@ -125,6 +127,30 @@ def test_tables_and_pictures(done: Comparison) -> None:
     assert order == sorted(order, reverse=True)
     assert f"{100 * done.entrant('protonet').results[first].mean:.2f}" in to_markdown(done)
     assert json.loads((done.path / "comparison.json").read_text())["yardstick"] == "fine_tuning"
+
+
+def test_the_page_shows_every_learner(done: Comparison) -> None:
+    draw_comparison(done)
+    page = comparison_page(done)
+    titles = [section.title for section in page.sections]
+    parts = ("training", "how sure, and how right", "what is taken for what", "test tasks", "settings")
+    for learner in ("protonet", "fine_tuning"):
+        begin = titles.index(f"{learner}: training")
+        assert titles[begin : begin + 5] == [f"{learner}: {part}" for part in parts]
+    assert titles[-2:] == ["Protocol", "Plan"]
+    protocols = page.sections[-2].tables[0].rows
+    assert [row[0] for row in protocols] == [str(cell) for cell in done.plan.cells]
+    assert all("5-way" in row[1] for row in protocols)
+
+
+def test_the_page_outlives_the_runs(done: Comparison, tmp_path: Path) -> None:
+    copy = shutil.copytree(done.path, tmp_path / "compared")
+    shutil.rmtree(copy / "runs" / "protonet" / "checkpoints")
+    (copy / "runs" / "fine_tuning" / "run.json").unlink()
+    titles = [section.title for section in comparison_page(load_comparison(copy)).sections]
+    assert "protonet: how sure, and how right" in titles
+    assert "fine_tuning: how sure, and how right" in titles
+    assert "protonet: test tasks" not in titles
 
 
 def test_transfer_to_data_never_trained_on(folder: str, tmp_path: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from metacortex.comparison.run import Comparison, load_comparison
+from metacortex.comparison.run import Comparison, Entrant, load_comparison
 from metacortex.comparison.table import header, rows, score_name
+from metacortex.errors import MetacortexError
+from metacortex.evaluation.run import load_run
 from metacortex.reports.page import Page, Picture, Section, Table, write_page
-from metacortex.reports.run_report import REPORT_FILE
+from metacortex.reports.run_report import REPORT_FILE, diagnosis_sections, drawn_sections, training_section
+from metacortex.runs.domain import open_domain
+from metacortex.runs.folder import RunFolder
 
 __all__ = ["comparison_page", "write_comparison_report"]
 
@@ -63,7 +68,39 @@ def comparison_page(comparison: Comparison) -> Page:
             tables=[Table(["learner", "tasks", "mean difference", ""], differences)],
         ),
         *([Section("Not served", tables=[Table(["learner", "tasks", "why"], refused)])] if refused else []),
+        *[section for entrant in comparison.entrants for section in _of_learner(comparison, entrant)],
+        Section("Protocol", tables=[Table(["tasks", "protocol"], _protocols(comparison))]),
         Section("Plan", code=json.dumps(plan.to_json(), indent=1)),
     ]
     lead = f"Each was trained for {budget} on {plan.data} and tested on the same {plan.tasks} tasks per column."
     return Page(f"{len(comparison.entrants)} learners on {plan.data}", lead, sections)
+
+
+def _of_learner(comparison: Comparison, entrant: Entrant) -> list[Section]:
+    """How one learner was trained, how sure it is, what it confuses and what it makes of a task."""
+    path = comparison.path / "runs" / entrant.learner
+    found: list[Section] = []
+    try:
+        folder = RunFolder.open(path)
+        training = training_section(folder)
+        settings = Section("Settings", code=folder.config_path.read_text(encoding="utf-8"))
+        found += [section for section in (training, settings) if section is not None]
+        loaded = load_run(path)
+        domain = open_domain(loaded.settings.data, path)
+        if domain.fingerprint == folder.info()["data"]["fingerprint"] and "test" in domain.splits:
+            found[-1:-1] = drawn_sections(loaded, domain, numbers=(0,))
+    except (MetacortexError, OSError):
+        pass  # The run was deleted, or its data are gone: what was measured is still shown.
+    measured = [result for result in entrant.results.values() if result.diagnosis]
+    if measured:
+        found[1:1] = diagnosis_sections(measured[0])
+    return [replace(section, title=f"{entrant.learner}: {section.title.lower()}") for section in found]
+
+
+def _protocols(comparison: Comparison) -> list[list[str]]:
+    """For each column of the table, how it was measured; learners may differ by their batch-norm policy."""
+    found: dict[str, dict[str, None]] = {}
+    for entrant in comparison.entrants:
+        for cell, result in entrant.results.items():
+            found.setdefault(str(cell), {})[result.protocol] = None
+    return [[cell, "; or ".join(protocols)] for cell, protocols in found.items()]

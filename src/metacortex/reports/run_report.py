@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,15 @@ from metacortex.runs.folder import RunFolder
 from metacortex.runs.log import read_log
 from metacortex.translation.translator import TextRun
 
-__all__ = ["REPORT_FILE", "run_page", "write_run_report"]
+__all__ = [
+    "REPORT_FILE",
+    "diagnosis_sections",
+    "drawn_sections",
+    "protocol_table",
+    "run_page",
+    "training_section",
+    "write_run_report",
+]
 
 REPORT_FILE = "report.html"
 
@@ -50,10 +58,10 @@ def run_page(run: Path | str) -> Page:
     name = info["learner"]["name"]
     sections = [
         scored_sets(folder) or _measured(results),
-        _training(folder),
+        training_section(folder),
         *_diagnoses(results, info["data"]["name"]),
         *_examples(folder, info),
-        _protocol(info),
+        Section("Protocol", tables=[protocol_table(info)]),
         Section("Settings", code=folder.config_path.read_text(encoding="utf-8")),
     ]
     data = info["data"]["name"]
@@ -85,7 +93,8 @@ def _ece(result: EvaluationResult) -> str:
     return f"{100 * result.diagnosis['ece']:.1f} %" if result.diagnosis else "-"
 
 
-def _training(folder: RunFolder) -> Section | None:
+def training_section(folder: RunFolder) -> Section | None:
+    """How training went; ``None`` for a run that nothing was logged of."""
     lines = read_log(folder.log_path)
     if not lines:
         return None
@@ -103,7 +112,13 @@ def _diagnoses(results: list[EvaluationResult], data: str) -> list[Section]:
     found = [result for result in results if result.diagnosis]
     if not found:
         return []
-    result = max(found, key=lambda r: (r.details.get("data") == data, len(r.scores)))
+    return diagnosis_sections(max(found, key=lambda r: (r.details.get("data") == data, len(r.scores))))
+
+
+def diagnosis_sections(result: EvaluationResult) -> list[Section]:
+    """Calibration and confusions of a result; none if they were not looked at."""
+    if not result.diagnosis:
+        return []
     where = f"{result.details.get('data')}, {result.details.get('way')}-way {result.details.get('shot')}-shot"
     picture = Picture(
         draw_reliability(result.diagnosis["reliability"]),
@@ -139,35 +154,37 @@ def _examples(folder: RunFolder, info: dict[str, Any]) -> list[Section]:
         domain = open_domain(loaded.settings.data, folder.path)
         if domain.fingerprint != info["data"]["fingerprint"] or "test" not in domain.splits:
             return []
-        return _drawn(loaded, domain)
+        return drawn_sections(loaded, domain)
     except MetacortexError:
         return []
 
 
-def _drawn(loaded: LoadedRun, domain: Any) -> list[Section]:
+def drawn_sections(loaded: LoadedRun, domain: Any, numbers: Sequence[int] = (0, 1, 2)) -> list[Section]:
+    """What a run's learner makes of some test tasks; none where they cannot be shown."""
     tasks = domain.tasks("test", loaded.settings.data)
     if domain.kind == "regression":
-        picture = Picture(draw_functions(loaded.learner, tasks, (0, 1, 2)), _FUNCTIONS, chart=True)
+        picture = Picture(draw_functions(loaded.learner, tasks, numbers), _FUNCTIONS, chart=True)
         return [Section("Test tasks", pictures=[picture])]
     if domain.kind == "classification" and len(domain.input_shape) == 3:
         try:
-            return [Section("Test tasks", text=_TASKS, galleries=show_tasks(loaded.learner, tasks, (0, 1, 2)))]
+            return [Section("Test tasks", text=_TASKS, galleries=show_tasks(loaded.learner, tasks, numbers))]
         except DataError:
             pass  # too few classes for a task
     return []
 
 
 _FUNCTIONS = (
-    "Three test functions: what the learner says before it has seen an example, after adapting to the support points "
+    "Test functions: what the learner says before it has seen an example, after adapting to the support points "
     "(shaded: two of the deviations that it predicts, where it predicts any), and the truth."
 )
 _TASKS = (
-    "Three tasks of classes that were not trained on: an example of each class as the learner was shown it, then its "
+    "Tasks of classes that were not trained on: an example of each class as the learner was shown it, then its "
     "answers to some queries, half of them mistakes where there are as many."
 )
 
 
-def _protocol(info: dict[str, Any]) -> Section:
+def protocol_table(info: Mapping[str, Any]) -> Table:
+    """What a run was trained on, with what, and how it was started."""
     protocol, machine = info["protocol"], info.get("machine", {})
     rows = [
         ["data", str(protocol.get("data"))],
@@ -181,4 +198,4 @@ def _protocol(info: dict[str, Any]) -> Section:
         ["started", str(info.get("started"))],
         ["command", " ".join(info.get("command") or [])],
     ]
-    return Section("Protocol", tables=[Table(["", ""], rows)])
+    return Table(["", ""], rows)
