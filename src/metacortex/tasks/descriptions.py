@@ -22,11 +22,9 @@ Wording = Literal["training", "unseen", "plain"]
 WORDINGS: tuple[Wording, ...] = ("training", "unseen", "plain")
 """The sets of wordings: those of training tasks, paraphrases that training never shows, and the first one alone."""
 
-TRAINING = (
+_WHOLE = (
     "translate {source} into {target}",
     "translate from {source} to {target}",
-    "turn this {source} sentence into {target}",
-    "put the {source} text into {target}",
     "say in {target} what is written in {source}",
     "the input is {source} and the output is {target}",
     "{source} to {target}",
@@ -35,7 +33,71 @@ TRAINING = (
     "write in {target} what this {source} sentence says",
     "into {target} from {source}",
     "what you read is {source}, answer in {target}",
+    "from {source} to {target}, please",
+    "make {target} out of this {source}",
+    "a {source} sentence comes in, a {target} sentence goes out",
+    "source language {source}, target language {target}",
+    "render in {target} the following {source}",
+    "express this {source} text in {target}",
+    "what does this {source} mean in {target}",
+    "tell me in {target} what the {source} says",
+    "change the language from {source} to {target}",
+    "transfer {source} sentences to {target} ones",
+    "reply with the {target} version of the {source} text",
+    "for those who know {target}: a text in {source}",
 )
+_SOURCE = (
+    "read {source}",
+    "{source} is read",
+    "the text is {source}",
+    "{source} comes in",
+    "i wrote it in {source}",
+    "{source} is what i have",
+    "you listen to {source}",
+    "you will hear {source}",
+    "it was said in {source}",
+    "the {source} words are given",
+    "to be read: {source}",
+    "the language to start from is {source}",
+    "{source} is the language to leave",
+    "{source} is the one to start from",
+)
+_TARGET = (
+    "write {target}",
+    "{target} is written",
+    "reply in {target}",
+    "{target} goes out",
+    "i need it in {target}",
+    "{target} is what i want",
+    "you speak {target}",
+    "my friend understands {target}",
+    "it should be said in {target}",
+    "use {target} words",
+    "to be written: {target}",
+    "the language to end with is {target}",
+    "{target} is the language to reach",
+    "{target} is the one to end with",
+)
+_VERBS = ("turn", "put", "bring", "render", "change", "translate", "make", "express", "give me", "say")
+_NOUNS = (
+    "the {source} text",
+    "this {source} sentence",
+    "these {source} words",
+    "what is said in {source}",
+    "the {source}",
+)
+_WAYS = ("in {target}", "into {target}", "to {target}", "as {target}")
+TRAINING = (
+    *_WHOLE,
+    *(f"{first}, {second}" for s in _SOURCE for t in _TARGET for first, second in ((s, t), (t, s))),
+    *(f"{verb} {noun} {way}" for verb in _VERBS for noun in _NOUNS for way in _WAYS),
+    *(f"{way}: {noun}" for noun in _NOUNS for way in _WAYS),
+    *(f"{verb} {way} {noun}" for verb in _VERBS for noun in _NOUNS for way in _WAYS),
+)
+"""Whole sentences, and sentences put together from parts. Each language needs wordings that
+differ around it in every way: with a dozen sentences alone, a reader knows them by heart and mistakes who is the
+source in one paraphrase out of four."""
+
 UNSEEN = (
     "please translate this text from {source} into {target}",
     "this is {source}, give me {target}",
