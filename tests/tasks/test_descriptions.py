@@ -8,10 +8,10 @@ from metacortex.errors import SettingsError
 from metacortex.tasks.descriptions import TRAINING, UNSEEN, describe, wordings
 
 
-@pytest.mark.parametrize("wording", [*TRAINING, *UNSEEN])
-def test_every_wording_names_both_languages_once(wording: str) -> None:
-    assert sorted(name for _, name, _, _ in string.Formatter().parse(wording) if name) == ["source", "target"]
-    assert wording == " ".join(wording.split())
+def test_every_wording_names_both_languages_once() -> None:
+    for wording in (*TRAINING, *UNSEEN):
+        assert sorted(name for _, name, _, _ in string.Formatter().parse(wording) if name) == ["source", "target"]
+        assert wording == " ".join(wording.split())
 
 
 def test_paraphrases_are_unseen() -> None:
