@@ -27,7 +27,7 @@ from metacortex.tasks.vocabulary import learn_subwords, vocabulary_lines
 
 PIN_DRAWN = "01027f8d0c51f5046127349437b2aa8a4a34d706fcc5cf50d866d1adee8bac28"
 PIN_EPOCHS = "fa60bcb877a0a369874d5ac23afa860b1a4d36070b8dfa09166db748caa44373"
-PIN_MULTI30K = "981a8a9b6236397eff0f7e01d551403df87eff1a356596553d7747d60e1c4a0c"
+PIN_MULTI30K = "589639147aa1b620854fa01f70b6a2a07dd2be265eaebd55a1aa77f2e603bd2f"
 NAMES = {"en": "English", "fr": "French", "nl": "Dutch", "da": "Danish"}
 WORDS = {"en": ("dog", "red"), "fr": ("chien", "rouge"), "nl": ("hond", "rood"), "da": ("hund", "rød")}
 BOTH = TranslationSpec((0, 4), (2, 5), "both")
