@@ -109,6 +109,8 @@ def test_the_newer_budget_replaces_the_older():
     assert (timed.training.steps, timed.training.minutes) == (0, 3.0)
     stepped = merge(timed, {"training.steps": "9"})
     assert (stepped.training.steps, stepped.training.minutes) == (9, 0.0)
+    with pytest.raises(SettingsError, match="a run needs a budget"):
+        merge(RunSettings(), {"training.minutes": "0"})
     with pytest.raises(SettingsError, match="one budget"):
         merge(RunSettings(), {"training.minutes": "3", "training.steps": "9"})
 

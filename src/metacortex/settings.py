@@ -367,7 +367,7 @@ def merge(settings: RunSettings, overrides: Mapping[str, Any]) -> RunSettings:
         check_keys(section, [name], types)
         values[section][name] = _from_flag(key, value, types[name])
     for one, other in (("training.minutes", "steps"), ("training.steps", "minutes")):
-        if one in given and f"training.{other}" not in given and values["training"][one.partition(".")[2]]:
+        if one in given and f"training.{other}" not in given:
             values["training"][other] = 0
     return from_mapping(values)
 
