@@ -73,9 +73,11 @@ class WeightGenerator(nn.Module):
             raise SettingsError(f"rank must be at least 1, got {rank}")
         self.shapes, self.generate, self.rank, self.balanced = dict(shapes), generate, rank, balanced
         self.parts = [(name, part, size) for name in shapes for part, size in self._parts(shapes[name])]
-        self.factors = [self._factor(part, shapes[name], code) if balanced else 1.0 for name, part, _ in self.parts]
+        factors = [self._factor(part, shapes[name], code) if balanced else 1.0 for name, part, _ in self.parts]
         # One linear layer writes everything, as many small ones would cost more time than arithmetic.
         self.linear = nn.Linear(code, sum(prod(size) for _, _, size in self.parts))
+        counts = torch.tensor([prod(size) for _, _, size in self.parts])
+        self.register_buffer("factors", torch.tensor(factors).repeat_interleave(counts), persistent=False)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         with torch.no_grad():
@@ -105,10 +107,13 @@ class WeightGenerator(nn.Module):
         """The parts of each weight before they meet the shared ones, by names of weight and part."""
         found: dict[str, dict[str, Tensor]] = {name: {} for name in self.shapes}
         sizes = [prod(size) for _, _, size in self.parts]
-        rows = zip(self.parts, self.factors, self.linear(code).split(sizes), strict=True)
-        for (name, part, size), factor, values in rows:
-            found[name][part] = (values if factor == 1.0 else values * factor).view(size)
+        for (name, part, size), values in zip(self.parts, self._all(code).split(sizes), strict=True):
+            found[name][part] = values.view(size)
         return found
+
+    def _all(self, code: Tensor) -> Tensor:
+        values = self.linear(code)
+        return values * self.factors.to(values.dtype) if self.balanced else values
 
     def forward(self, shared: Mapping[str, Tensor], code: Tensor) -> dict[str, Tensor]:
         """Write weights.
