@@ -73,11 +73,9 @@ class WeightGenerator(nn.Module):
             raise SettingsError(f"rank must be at least 1, got {rank}")
         self.shapes, self.generate, self.rank, self.balanced = dict(shapes), generate, rank, balanced
         self.parts = [(name, part, size) for name in shapes for part, size in self._parts(shapes[name])]
-        factors = [self._factor(part, shapes[name], code) if balanced else 1.0 for name, part, _ in self.parts]
+        self.factors = [self._factor(part, shapes[name], code) for name, part, _ in self.parts]
         # One linear layer writes everything, as many small ones would cost more time than arithmetic.
         self.linear = nn.Linear(code, sum(prod(size) for _, _, size in self.parts))
-        counts = torch.tensor([prod(size) for _, _, size in self.parts])
-        self.register_buffer("factors", torch.tensor(factors).repeat_interleave(counts), persistent=False)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         with torch.no_grad():
@@ -107,13 +105,13 @@ class WeightGenerator(nn.Module):
         """The parts of each weight before they meet the shared ones, by names of weight and part."""
         found: dict[str, dict[str, Tensor]] = {name: {} for name in self.shapes}
         sizes = [prod(size) for _, _, size in self.parts]
-        for (name, part, size), values in zip(self.parts, self._all(code).split(sizes), strict=True):
-            found[name][part] = values.view(size)
-        return found
-
-    def _all(self, code: Tensor) -> Tensor:
         values = self.linear(code)
-        return values * self.factors.to(values.dtype) if self.balanced else values
+        if self.balanced:  # all at once: one by one, multiplying took longer than writing
+            factors = zip(sizes, self.factors, strict=True)
+            values = values * torch.cat([values.new_full((count,), factor) for count, factor in factors])
+        for (name, part, size), own in zip(self.parts, values.split(sizes), strict=True):
+            found[name][part] = own.view(size)
+        return found
 
     def forward(self, shared: Mapping[str, Tensor], code: Tensor) -> dict[str, Tensor]:
         """Write weights.

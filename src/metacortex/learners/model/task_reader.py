@@ -62,8 +62,6 @@ class TaskReader(nn.Module):
         super().__init__()
         self.size, self.reads, self.pooling, self.word_dropout = size, reads, pooling, word_dropout
         self.embedding = nn.Embedding(vocabulary, size)
-        # A word that training never showed should say little, not something at random.
-        nn.init.normal_(self.embedding.weight, std=0.1)
         if reads != "support":
             self.description = LSTM(size, size)
             if pooling in ("attended", "words"):
