@@ -85,6 +85,8 @@ class Learner(nn.Module, ABC):
     """Tasks per meta-batch unless told."""
     default_lr: ClassVar[float] = 1e-3
     """Outer learning rate unless told."""
+    lr_shares: Mapping[str, float] = {}
+    """Shares of the outer learning rate for parameters by the first part of their names; where there is none, 1."""
     objective: Objective = CrossEntropy()
     exact_gradient: bool = True
     """Whether `task_gradient` is the derivative of `loss`, however it is computed. False where a class

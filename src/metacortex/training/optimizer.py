@@ -8,17 +8,25 @@ import torch
 from torch import Tensor, nn
 
 from metacortex.errors import RunError
+from metacortex.learners.base import Learner
 from metacortex.settings import TrainingSettings
 
 __all__ = ["load_optimizer", "make_optimizer", "optimizer_tensors", "outer_step"]
 
 
-def make_optimizer(learner: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer | None:
-    """Adam with decoupled weight decay on the meta-parameters; ``None`` if there are none."""
-    parameters = [p for p in learner.parameters() if p.requires_grad]
-    if not parameters:
+def make_optimizer(learner: Learner, settings: TrainingSettings) -> torch.optim.Optimizer | None:
+    """Adam with decoupled weight decay on the meta-parameters; ``None`` if there are none.
+
+    Parameters of one share of the learning rate (`Learner.lr_shares`) make a group, which has it as ``"share"``.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in learner.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(learner.lr_shares.get(name.split(".")[0], 1.0), []).append(parameter)
+    if not groups:
         return None
-    return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=settings.weight_decay)  # outer_step sets lr
+    given = [{"params": parameters, "share": share} for share, parameters in groups.items()]
+    return torch.optim.AdamW(given, lr=1e-3, weight_decay=settings.weight_decay)  # outer_step sets lr
 
 
 def outer_step(
@@ -35,7 +43,7 @@ def outer_step(
         learner: owner of the meta-parameters.
         optimizer: see `make_optimizer`.
         gradient: parameter name -> gradient; parameters left out stay as they are.
-        lr: learning rate of this step.
+        lr: learning rate of this step, of which each group takes its share.
         clip_norm: largest norm of the whole gradient, 0 for no clipping.
 
     Returns:
@@ -48,7 +56,7 @@ def outer_step(
     norm = float(nn.utils.clip_grad_norm_(list(parameters.values()), clip_norm or float("inf")))
     if norm == norm and norm != float("inf"):
         for group in optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["share"]
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -38,6 +38,8 @@ class MetaLSTMSettings(TranslationSettings):
             `metacortex.learners.model.task_reader.Pooling`.
         word_dropout: share of the description's words that are unreadable while training, 0–1 with 1
             excluded; against learning wordings by heart.
+        pace: outer learning rate of what reads and writes, as a share of that of the shared network, positive.
+            The shared network alone bears higher ones.
     """
 
     generate: Generation = "low_rank"
@@ -47,6 +49,7 @@ class MetaLSTMSettings(TranslationSettings):
     reads: Reads = "both"
     pooling: Pooling = "last"
     word_dropout: float = 0.0
+    pace: float = 1.0
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -61,6 +64,8 @@ class MetaLSTMSettings(TranslationSettings):
             raise SettingsError(f"rank and code must be at least 1, got {self.rank} and {self.code}")
         if not 0 <= self.word_dropout < 1:
             raise SettingsError(f"word_dropout must lie in 0..1, 1 excluded, got {self.word_dropout}")
+        if not self.pace > 0:
+            raise SettingsError(f"pace must be positive, got {self.pace}")
 
 
 class MetaLSTM(Translating):
@@ -80,6 +85,7 @@ class MetaLSTM(Translating):
         reads: description, support pairs or both.
         pooling: what is used for each side.
         word_dropout: of the description.
+        pace: of learning to read and write.
         smoothing: label smoothing.
 
     Reference: Ha, Dai and Le, "HyperNetworks", 2017; weights of a translation network from a context:
@@ -98,10 +104,12 @@ class MetaLSTM(Translating):
         reads: Reads = "both",
         pooling: Pooling = "last",
         word_dropout: float = 0.0,
+        pace: float = 1.0,
         smoothing: float = 0.1,
     ) -> None:
         super().__init__(body, smoothing)
-        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling, word_dropout)
+        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling, word_dropout, pace)
+        self.lr_shares = dict.fromkeys(("reader", "generators"), pace)
         self.reader = TaskReader(body.settings.vocabulary, code, reads, pooling, word_dropout)
         written = side_weights(self.body, layers)
         self.generators = nn.ModuleDict(
