@@ -80,6 +80,7 @@ _TURNS = """
 import json
 from benchmarks.side_by_side.case import Case, Contender, Unable
 from benchmarks.side_by_side.cases import sinusoid_batch
+from benchmarks.side_by_side import measure
 from benchmarks.side_by_side.measure import compare
 from benchmarks.side_by_side.networks import perceptron
 from benchmarks.side_by_side.ours import OURS
@@ -88,6 +89,7 @@ from benchmarks.side_by_side.plain import PLAIN
 def dies(case, model, batch):
     raise SystemExit
 
+measure._BEHIND = float("inf")  # nobody is left out for being slow here and now
 case = Case("tiny", perceptron, lambda: sinusoid_batch(2, 3))
 contenders = [OURS[3], PLAIN[0], PLAIN[-1], Contender("dies", False, "", dies)]
 print(json.dumps(compare(case, contenders, PLAIN[0], seconds=0.0).to_json()))

@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from metacortex.errors import SettingsError, unknown_name
 
-__all__ = ["PRECISIONS", "PrecisionWarning", "autocasting", "check_precision", "precision_note", "rounding"]
+__all__ = [
+    "PRECISIONS",
+    "PrecisionWarning",
+    "autocasting",
+    "check_precision",
+    "precision_note",
+    "rounding",
+    "usable_precision",
+]
 
 PRECISIONS = ("float32", "bf16", "tf32")
 """``bf16`` keeps 8 of float32's 24 significant bits and its range; ``tf32`` keeps 11."""
@@ -40,6 +49,17 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise unknown_name("precision", precision, PRECISIONS)
     if precision == "tf32" and device.type != "cuda":
         raise SettingsError(f"precision tf32 needs an NVIDIA GPU, this run is on {device}: choose float32 or bf16")
+
+
+def usable_precision(precision: str, device: torch.device, model: nn.Module) -> str:
+    """The precision, or float32 with a warning: oneDNN has no recurrent cells in bfloat16 for a CPU without AVX-512."""
+    if precision != "bf16" or device.type != "cpu" or not any(isinstance(m, nn.RNNBase) for m in model.modules()):
+        return precision
+    flags = _flags()
+    if flags is None or "avx512bw" in flags or platform.machine() == "aarch64":
+        return precision
+    warnings.warn("this CPU has no recurrent cells in bfloat16: float32 instead", PrecisionWarning, stacklevel=3)
+    return "float32"
 
 
 def precision_note(precision: str, device: torch.device) -> str | None:

@@ -238,7 +238,12 @@ def _fused_scan(x: Tensor, weights: list[Tensor], first: tuple[Tensor, Tensor] |
     frame = nn.LSTM(x.shape[2], weights[1].shape[1], batch_first=True, device="meta")
     given = {f"{part}_l0": w.contiguous() for part, w in zip(_PARTS, weights, strict=True)}
     states = None if first is None else (first[0][None].contiguous(), first[1][None].contiguous())
-    with warnings.catch_warnings() if x.is_cuda else nullcontext():
+    exact = nullcontext()
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        # Without AMX, oneDNN's LSTM in bfloat16 is slower than in float32, or does not exist.
+        exact, x = torch.autocast("cpu", enabled=False), x.to(weights[1].dtype)
+        states = None if states is None else (states[0].to(x.dtype), states[1].to(x.dtype))
+    with exact, warnings.catch_warnings() if x.is_cuda else nullcontext():
         if x.is_cuda:  # told that cuDNN copies the weights into one piece, as it must with ones from outside
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         return functional_call(frame, given, (x, states))[0]

@@ -99,6 +99,6 @@ class _TokenLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, slope: Tensor, *_: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         d_features, d_weight, d_bias = ctx.saved_tensors
         return slope * d_features, slope * d_weight, slope * d_bias, None, None, None, None
