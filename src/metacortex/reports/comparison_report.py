@@ -9,10 +9,14 @@ from pathlib import Path
 from metacortex.comparison.run import Comparison, Entrant, load_comparison
 from metacortex.comparison.table import header, rows, score_name
 from metacortex.errors import MetacortexError
-from metacortex.evaluation.run import load_run
 from metacortex.reports.page import Page, Picture, Section, Table, write_page
-from metacortex.reports.run_report import REPORT_FILE, diagnosis_sections, drawn_sections, training_section
-from metacortex.runs.domain import open_domain
+from metacortex.reports.run_report import (
+    REPORT_FILE,
+    diagnosis_sections,
+    settings_section,
+    task_sections,
+    training_section,
+)
 from metacortex.runs.folder import RunFolder
 
 __all__ = ["comparison_page", "write_comparison_report"]
@@ -78,23 +82,14 @@ def comparison_page(comparison: Comparison) -> Page:
 
 def _of_learner(comparison: Comparison, entrant: Entrant) -> list[Section]:
     """How one learner was trained, how sure it is, what it confuses and what it makes of a task."""
-    path = comparison.path / "runs" / entrant.learner
-    found: list[Section] = []
+    measured = next((result for result in entrant.results.values() if result.diagnosis), None)
+    diagnosis = [] if measured is None else diagnosis_sections(measured)
     try:
-        folder = RunFolder.open(path)
-        training = training_section(folder)
-        settings = Section("Settings", code=folder.config_path.read_text(encoding="utf-8"))
-        found += [section for section in (training, settings) if section is not None]
-        loaded = load_run(path)
-        domain = open_domain(loaded.settings.data, path)
-        if domain.fingerprint == folder.info()["data"]["fingerprint"] and "test" in domain.splits:
-            found[-1:-1] = drawn_sections(loaded, domain, numbers=(0,))
+        folder = RunFolder.open(comparison.path / "runs" / entrant.learner)
+        parts = [training_section(folder), *diagnosis, *task_sections(folder, numbers=(0,)), settings_section(folder)]
     except (MetacortexError, OSError):
-        pass  # The run was deleted, or its data are gone: what was measured is still shown.
-    measured = [result for result in entrant.results.values() if result.diagnosis]
-    if measured:
-        found[1:1] = diagnosis_sections(measured[0])
-    return [replace(section, title=f"{entrant.learner}: {section.title.lower()}") for section in found]
+        parts = [*diagnosis]  # The run was deleted: what was measured is still shown.
+    return [replace(part, title=f"{entrant.learner}: {part.title.lower()}") for part in parts if part is not None]
 
 
 def _protocols(comparison: Comparison) -> list[list[str]]:

@@ -20,9 +20,9 @@ from metacortex.translation.translator import TextRun
 __all__ = [
     "REPORT_FILE",
     "diagnosis_sections",
-    "drawn_sections",
-    "protocol_table",
     "run_page",
+    "settings_section",
+    "task_sections",
     "training_section",
     "write_run_report",
 ]
@@ -60,9 +60,9 @@ def run_page(run: Path | str) -> Page:
         scored_sets(folder) or _measured(results),
         training_section(folder),
         *_diagnoses(results, info["data"]["name"]),
-        *_examples(folder, info),
-        Section("Protocol", tables=[protocol_table(info)]),
-        Section("Settings", code=folder.config_path.read_text(encoding="utf-8")),
+        *task_sections(folder),
+        _protocol(info),
+        settings_section(folder),
     ]
     data = info["data"]["name"]
     lead = f"Trained on {data}, tasks: {info['protocol'].get('train') or 'none'}."
@@ -107,12 +107,17 @@ def training_section(folder: RunFolder) -> Section | None:
     return Section("Training", text=text, pictures=pictures)
 
 
+def settings_section(folder: RunFolder) -> Section:
+    """All settings of a run."""
+    return Section("Settings", code=folder.config_path.read_text(encoding="utf-8"))
+
+
 def _diagnoses(results: list[EvaluationResult], data: str) -> list[Section]:
     """Of the result with the most tasks, of the data that the run was trained on where there is one."""
-    found = [result for result in results if result.diagnosis]
-    if not found:
+    if not results:
         return []
-    return diagnosis_sections(max(found, key=lambda r: (r.details.get("data") == data, len(r.scores))))
+    whole = max(results, key=lambda r: (bool(r.diagnosis), r.details.get("data") == data, len(r.scores)))
+    return diagnosis_sections(whole)
 
 
 def diagnosis_sections(result: EvaluationResult) -> list[Section]:
@@ -145,8 +150,9 @@ def _confusions(diagnosis: Mapping[str, Any], where: str) -> Section:
     return Section(title, text=where, tables=[Table(["shown", "taken for", "how often"], rows)], note=note)
 
 
-def _examples(folder: RunFolder, info: dict[str, Any]) -> list[Section]:
-    """A few test tasks, where the run's data is still there to draw them from."""
+def task_sections(folder: RunFolder, numbers: Sequence[int] = (0, 1, 2)) -> list[Section]:
+    """What a run's learner makes of some test tasks, where the run's data is still there to draw them from."""
+    info = folder.info()
     try:
         if info["learner"].get("kind") == "translation":
             return translation_sections(TextRun(folder.path))
@@ -154,13 +160,12 @@ def _examples(folder: RunFolder, info: dict[str, Any]) -> list[Section]:
         domain = open_domain(loaded.settings.data, folder.path)
         if domain.fingerprint != info["data"]["fingerprint"] or "test" not in domain.splits:
             return []
-        return drawn_sections(loaded, domain)
+        return _drawn(loaded, domain, numbers)
     except MetacortexError:
         return []
 
 
-def drawn_sections(loaded: LoadedRun, domain: Any, numbers: Sequence[int] = (0, 1, 2)) -> list[Section]:
-    """What a run's learner makes of some test tasks; none where they cannot be shown."""
+def _drawn(loaded: LoadedRun, domain: Any, numbers: Sequence[int]) -> list[Section]:
     tasks = domain.tasks("test", loaded.settings.data)
     if domain.kind == "regression":
         picture = Picture(draw_functions(loaded.learner, tasks, numbers), _FUNCTIONS, chart=True)
@@ -183,8 +188,7 @@ _TASKS = (
 )
 
 
-def protocol_table(info: Mapping[str, Any]) -> Table:
-    """What a run was trained on, with what, and how it was started."""
+def _protocol(info: Mapping[str, Any]) -> Section:
     protocol, machine = info["protocol"], info.get("machine", {})
     rows = [
         ["data", str(protocol.get("data"))],
@@ -198,4 +202,4 @@ def protocol_table(info: Mapping[str, Any]) -> Table:
         ["started", str(info.get("started"))],
         ["command", " ".join(info.get("command") or [])],
     ]
-    return Table(["", ""], rows)
+    return Section("Protocol", tables=[Table(["", ""], rows)])
