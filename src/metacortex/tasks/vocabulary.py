@@ -44,14 +44,16 @@ def vocabulary_lines(corpus: Corpus, topics: Topics | None = None) -> Iterator[s
     for line in corpus.training_lines():
         count += 1
         yield line
-    yield from itertools.islice(itertools.cycle(_descriptions(corpus, topics)), count // _SHARE)
+    yield from itertools.islice(_descriptions(corpus, topics), count // _SHARE)
 
 
-def _descriptions(corpus: Corpus, topics: Topics | None) -> list[str]:
+def _descriptions(corpus: Corpus, topics: Topics | None) -> Iterator[str]:
+    """Without an end, made as they are asked for: pairs times wordings may be many more than are wanted."""
     names = topics.names if topics is not None else ("",)
     pairs = [(corpus.languages[source], corpus.languages[target]) for source, target in corpus.pairs("trained")]
     if not pairs:
-        return []
+        return
     # names of languages in turn with wordings, so that few lines show all of both
     count = max(len(pairs), len(names)) * len(TRAINING)
-    return [describe(TRAINING[i % len(TRAINING)], *pairs[i % len(pairs)], names[i % len(names)]) for i in range(count)]
+    for i in itertools.cycle(range(count)):
+        yield describe(TRAINING[i % len(TRAINING)], *pairs[i % len(pairs)], names[i % len(names)])
