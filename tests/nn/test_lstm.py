@@ -159,3 +159,12 @@ def test_dropout_between_layers_while_training_only() -> None:
     x = inputs(torch.float32)
     assert not torch.equal(own(x)[0], own(x)[0])
     assert torch.equal(own.eval()(x)[0], own(x)[0])
+
+
+def test_rounded_products_leave_the_fused_cells_exact() -> None:
+    own, x = layer(bidirectional=True).float(), inputs(torch.float32)
+    with fused_kernels():
+        expected, _ = own(x, LENGTHS)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs, _ = own(x, LENGTHS)
+    torch.testing.assert_close(outputs, expected)

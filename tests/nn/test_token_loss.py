@@ -11,10 +11,10 @@ from metacortex.nn import token_loss as module
 from metacortex.nn.token_loss import token_loss
 
 
-def given(rows: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+def given(rows: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = ((rows, 5), (11, 5), (11,))
-    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
 
 
 def asked(rows: int) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from metacortex.engine.devices import device_of
 from metacortex.engine.distributed import Ranks
 from metacortex.engine.graphs import Graphing, Replays
 from metacortex.engine.micro import check_query_chunks, in_query_chunks, task_chunks
-from metacortex.engine.precision import autocasting, check_precision, rounding, usable_precision
+from metacortex.engine.precision import autocasting, rounding, usable_precision
 from metacortex.engine.totals import Totals, add_up
 from metacortex.engine.workers import spread
 from metacortex.errors import LearnerError, MetacortexError, SettingsError, first_line, unknown_name
@@ -150,7 +150,6 @@ def meta_gradient(
     if batch is None and ranks.size == 1:
         raise SettingsError("a meta-gradient needs at least one task, got no batch")
     device = device_of(learner)
-    check_precision(precision, device)
     precision = usable_precision(precision, device, learner)
     totals, outcomes = Totals(), []
     # The fused kernels of attention, and those of recurrent cells on GPUs, have no second derivative.
@@ -263,7 +262,6 @@ def evaluate_tasks(learner: Learner, batch: Task, *, precision: str = "float32",
         An `Outcome` with ``loss``, ``prediction`` and ``metrics`` per task ``[T, ...]``.
     """
     device = batch.query.targets.device
-    check_precision(precision, device)
     precision = usable_precision(precision, device, learner)
 
     def compute(learner: Learner, batch: Task) -> Outcome:

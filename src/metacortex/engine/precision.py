@@ -10,6 +10,7 @@ import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,12 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def usable_precision(precision: str, device: torch.device, model: nn.Module) -> str:
-    """The precision, or float32 with a warning: oneDNN has no recurrent cells in bfloat16 for a CPU without AVX-512."""
+    """The precision, or float32 with a warning: oneDNN has no recurrent cells in bfloat16 for a CPU without AVX-512.
+
+    Raises:
+        SettingsError: see `check_precision`.
+    """
+    check_precision(precision, device)
     if precision != "bf16" or device.type != "cpu" or not any(isinstance(m, nn.RNNBase) for m in model.modules()):
         return precision
     flags = _flags()
@@ -112,6 +118,7 @@ def autocasting(precision: str, device: torch.device) -> AbstractContextManager[
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
+@cache
 def _flags() -> set[str] | None:
     """What the processor can do, as Linux lists it."""
     try:

@@ -240,7 +240,7 @@ def _fused_scan(x: Tensor, weights: list[Tensor], first: tuple[Tensor, Tensor] |
     states = None if first is None else (first[0][None].contiguous(), first[1][None].contiguous())
     exact = nullcontext()
     if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        # Without AMX, oneDNN's LSTM in bfloat16 is slower than in float32, or does not exist.
+        # oneDNN's LSTM in bfloat16 does not exist without AVX-512, and was slower than in float32 with it.
         exact, x = torch.autocast("cpu", enabled=False), x.to(weights[1].dtype)
         states = None if states is None else (states[0].to(x.dtype), states[1].to(x.dtype))
     with exact, warnings.catch_warnings() if x.is_cuda else nullcontext():

@@ -22,6 +22,7 @@ __all__ = ["token_loss"]
 _CACHED = 2**19
 """Logits of a block on a CPU: 2 MiB."""
 _ON_DEVICE = 2**26
+"""Logits of a block on a GPU: 256 MiB."""
 
 
 def token_loss(
