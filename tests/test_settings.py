@@ -101,6 +101,7 @@ def test_flags_override_and_are_read_as_the_field_asks():
     )
     assert merge(base, {"training.steps": 7}).training.steps == 7
     assert merge(base, {"backbone.name": "mlp", "backbone.hidden": "8,4"}).backbone.options == {"hidden": (8, 4)}
+    assert merge(base, {"backbone.name": "mlp", "backbone.hidden": "[8, 4]"}).backbone.options == {"hidden": (8, 4)}
     assert merge(base, {}) == base
 
 

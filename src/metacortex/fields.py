@@ -165,15 +165,15 @@ def _convert_scalar(value: Any, hint: Any) -> Any:
 def parse_text(text: str, hint: Any) -> Any:
     """Read a value written on the command line; the annotated type decides how.
 
-    Tuples are written with commas (``train,val``), an empty text is the empty tuple; ``none``
-    stands for ``None`` where the type allows it.
+    Tuples are written with commas (``train,val``), with brackets around them or without; an empty text is
+    the empty tuple; ``none`` stands for ``None`` where the type allows it.
 
     Raises:
         ValueError: when the text is no such value.
 
     Example:
-        >>> parse_text("train,val", tuple[str, ...]), parse_text("3", int), parse_text("off", bool)
-        (('train', 'val'), 3, False)
+        >>> parse_text("train,val", tuple[str, ...]), parse_text("[64, 96]", tuple[int, ...]), parse_text("off", bool)
+        (('train', 'val'), (64, 96), False)
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -184,6 +184,8 @@ def parse_text(text: str, hint: Any) -> Any:
     if origin is Literal:
         return _first_parse_literal(text, args)
     if hint is tuple or origin in (tuple, list, Sequence):
+        text = text.strip()
+        text = text[1:-1] if text.startswith("[") and text.endswith("]") else text
         parts = [p.strip() for p in text.split(",")] if text.strip() else []
         item = args[0] if args else str
         return convert([parse_text(p, item) for p in parts], hint)
