@@ -46,38 +46,94 @@ _WHOLE = (
     "reply with the {target} version of the {source} text",
     "for those who know {target}: a text in {source}",
 )
+_READ = (
+    "read",
+    "hear",
+    "see",
+    "get",
+    "receive",
+    "start from",
+    "begin with",
+    "leave",
+    "take",
+    "find",
+    "look at",
+    "listen to",
+    "be given",
+)
+_WRITE = (
+    "write",
+    "say",
+    "speak",
+    "answer in",
+    "reply with",
+    "end with",
+    "reach",
+    "arrive at",
+    "send",
+    "print",
+    "want",
+    "need",
+    "prefer",
+)
+_ROLES = (
+    "{verb} {name}",
+    "you {verb} {name}",
+    "you will {verb} {name}",
+    "{name} is what you {verb}",
+    "what to {verb} is {name}",
+    "{name} is the thing to {verb}",
+    "the language to {verb} is {name}",
+    "{name} to {verb}",
+    "to {verb}: {name}",
+)
 _SOURCE = (
-    "read {source}",
+    *(role.format(verb=verb, name="{source}") for verb in _READ for role in _ROLES),
     "{source} is read",
     "the text is {source}",
     "{source} comes in",
     "i wrote it in {source}",
     "{source} is what i have",
-    "you listen to {source}",
-    "you will hear {source}",
     "it was said in {source}",
     "the {source} words are given",
-    "to be read: {source}",
-    "the language to start from is {source}",
     "{source} is the language to leave",
     "{source} is the one to start from",
+    "my text is {source}",
+    "what you have is {source}",
+    "what follows is {source}",
+    "he writes {source}",
+    "she said it in {source}",
+    "they talk {source}",
+    "{source} is known",
+    "the input is {source}",
+    "{source} on the left",
+    "{source} before",
 )
 _TARGET = (
-    "write {target}",
+    *(role.format(verb=verb, name="{target}") for verb in _WRITE for role in _ROLES),
     "{target} is written",
     "reply in {target}",
     "{target} goes out",
     "i need it in {target}",
     "{target} is what i want",
-    "you speak {target}",
     "my friend understands {target}",
     "it should be said in {target}",
     "use {target} words",
-    "to be written: {target}",
-    "the language to end with is {target}",
     "{target} is the language to reach",
     "{target} is the one to end with",
+    "i can understand {target}",
+    "i know {target}",
+    "we understand {target}",
+    "she knows {target}",
+    "i only speak {target}",
+    "the output is {target}",
+    "{target} on the right",
+    "{target} comes out",
+    "{target} after",
+    "the answer is {target}",
+    "{target} is asked for",
 )
+_JOINTS = (", ", ", and ", ", but ", "; ", " and ", ". ", " while ", ": ")
 _VERBS = ("turn", "put", "bring", "render", "change", "translate", "make", "express", "give me", "say")
 _NOUNS = (
     "the {source} text",
@@ -87,12 +143,28 @@ _NOUNS = (
     "the {source}",
 )
 _WAYS = ("in {target}", "into {target}", "to {target}", "as {target}")
+_VERSIONS = ("the {target} version", "the {target} text", "{target} words", "a {target} sentence")
+
+
+def _joined(partners: int = 4) -> list[str]:
+    """Two clauses in either order, each source clause with some target clauses, joined in one way or another."""
+    found = []
+    for i, source in enumerate(_SOURCE):
+        for j in range(partners):
+            # Strides without a common divisor with the number of clauses, so that all of them come up.
+            target = _TARGET[(5 * i + 37 * j) % len(_TARGET)]
+            for k, clauses in enumerate(((source, target), (target, source))):
+                found.append(_JOINTS[(i + 3 * j + k) % len(_JOINTS)].join(clauses))
+    return found
+
+
 TRAINING = (
     *_WHOLE,
-    *(f"{first}, {second}" for s in _SOURCE for t in _TARGET for first, second in ((s, t), (t, s))),
+    *_joined(),
     *(f"{verb} {noun} {way}" for verb in _VERBS for noun in _NOUNS for way in _WAYS),
     *(f"{way}: {noun}" for noun in _NOUNS for way in _WAYS),
     *(f"{verb} {way} {noun}" for verb in _VERBS for noun in _NOUNS for way in _WAYS),
+    *(f"{verb} {it} of {noun}" for verb in ("give me", "write", "show", "send") for it in _VERSIONS for noun in _NOUNS),
 )
 """Whole sentences, and sentences put together from parts. Each language needs wordings that
 differ around it in every way: with a dozen sentences alone, a reader knows them by heart and mistakes who is the
@@ -107,6 +179,14 @@ UNSEEN = (
     "i can read {target}, but what you see is {source}",
     "{target} is the language to write, {source} the one to read",
     "convert {source} to {target}",
+    "{target} for the reader, {source} from the writer",
+    "here is some {source}; let me have it in {target}",
+    "could you explain in {target} what this {source} line says",
+    "my text is in {source} and yours shall be in {target}",
+    "{target}, please: the words below are {source}",
+    "go from {source} over to {target}",
+    "find the {target} words for this {source} sentence",
+    "produce {target} when given {source}",
 )
 
 

@@ -25,13 +25,17 @@ class ContextualParametersSettings(TranslationSettings):
 
     Attributes:
         language_size: length of the language embeddings, at least 1.
+        pace: outer learning rate of what belongs to languages, as a share of that of the shared network, positive.
     """
 
     language_size: int = 8
+    pace: float = 1.0
 
     def __post_init__(self) -> None:
         if self.language_size < 1:
             raise SettingsError(f"language_size must be at least 1, got {self.language_size}")
+        if not self.pace > 0:
+            raise SettingsError(f"pace must be positive, got {self.pace}")
 
 
 class ContextualParameters(Translating):
@@ -44,6 +48,7 @@ class ContextualParameters(Translating):
         body: the encoder–decoder, without tags; its settings say how many languages there are.
         language_size: length of l.
         smoothing: label smoothing.
+        pace: of learning the embeddings and their columns of P.
 
     *Deviations*: subwords and their embedding are shared by all languages, where the paper has a vocabulary
     and an embedding for each. One coordinate of each language embedding is fixed at 1, so that its column of P
@@ -56,9 +61,10 @@ class ContextualParameters(Translating):
 
     name: ClassVar[str] = "contextual_parameters"
 
-    def __init__(self, body: Seq2Seq, language_size: int = 8, smoothing: float = 0.1) -> None:
+    def __init__(self, body: Seq2Seq, language_size: int = 8, smoothing: float = 0.1, pace: float = 1.0) -> None:
         super().__init__(body, smoothing)
-        ContextualParametersSettings(smoothing, language_size)
+        ContextualParametersSettings(smoothing, language_size, pace)
+        self.lr_shares = dict.fromkeys(("languages", "generators"), pace)
         if not body.settings.languages:
             raise SettingsError("contextual_parameters needs to know how many languages there are: set languages")
         self.languages = nn.Embedding(body.settings.languages, language_size)

@@ -63,7 +63,8 @@ class TaskReader(nn.Module):
         self.size, self.reads, self.pooling, self.word_dropout = size, reads, pooling, word_dropout
         self.embedding = nn.Embedding(vocabulary, size)
         if reads != "support":
-            self.description = LSTM(size, size)
+            # What says which language is which may stand after its name.
+            self.description = LSTM(size, size, bidirectional=pooling != "last")
             if pooling in ("attended", "words"):
                 self.queries = nn.Parameter(torch.randn(2, size) * size**-0.5)
         if reads != "description":
@@ -103,6 +104,7 @@ class TaskReader(nn.Module):
         states, _ = self.description(words, length)  # [1, D, size]
         if self.pooling == "last":
             return {side: last_states(states, length)[0] for side in SIDES}
+        states = states.unflatten(-1, (2, self.size)).sum(-2)  # of both directions
         steps = torch.arange(tokens.shape[1], device=tokens.device)
         if self.pooling in ("attended", "words"):
             real = steps < length
