@@ -25,8 +25,8 @@ from metacortex.tasks.translation import TranslationTasks
 from metacortex.tasks.translation_spec import TranslationSpec
 from metacortex.tasks.vocabulary import learn_subwords, vocabulary_lines
 
-PIN_DRAWN = "01027f8d0c51f5046127349437b2aa8a4a34d706fcc5cf50d866d1adee8bac28"
-PIN_EPOCHS = "fa60bcb877a0a369874d5ac23afa860b1a4d36070b8dfa09166db748caa44373"
+PIN_DRAWN = "3b2fa9d376c47dafb8c3ac0377d8214b021e7b15994af8178a1fc7308bf739ca"
+PIN_EPOCHS = "6a036efec5fb70b5a70a09ce5cde9d22bfd92471d42b6185357095d0fa90c5ee"
 PIN_MULTI30K = "589639147aa1b620854fa01f70b6a2a07dd2be265eaebd55a1aa77f2e603bd2f"
 NAMES = {"en": "English", "fr": "French", "nl": "Dutch", "da": "Danish"}
 WORDS = {"en": ("dog", "red"), "fr": ("chien", "rouge"), "nl": ("hond", "rood"), "da": ("hund", "rød")}
