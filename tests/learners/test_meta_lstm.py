@@ -147,7 +147,7 @@ def test_what_is_said_of_words_comes_from_the_words_alone() -> None:
     """The attention of ``words`` sees the whole sentence, what it picks is a mean of embeddings."""
     made, t = noisy(learner(pooling="words", reads="description")), task()
     reader, tokens = made.reader, t.description["tokens"][:2]
-    states = reader.description(reader.embedding(tokens[None]))[0][0]
+    states = reader.description(reader.embedding(tokens[None]))[0][0].unflatten(-1, (2, 64)).sum(1)
     weights = (states @ reader.queries.T).softmax(0)
     for side, column in zip(("encoder", "decoder"), weights.T, strict=True):
         picked = column @ reader.embedding(tokens)

@@ -28,8 +28,8 @@ Reads = Literal["description", "support", "both"]
 Pooling = Literal["last", "attended", "words", "names"]
 """What is taken of the LSTM over the description.
 
-``last``: its last state, for encoder and decoder alike. ``attended``: a mean over its states, weighted by a
-learned attention, one for the encoder and one for the decoder. ``words``: the same mean over the embeddings
+``last``: its last state, for encoder and decoder alike. ``attended``: a mean over its states, here sums of those of
+both directions, weighted by a learned attention, one for the encoder and one for the decoder. ``words``: the same mean over the embeddings
 of the words: their parts in the sentence decide which ones count, but what is said of one language cannot
 depend on the other. ``names``: the one at the name of the source language
 for the encoder and the one at the name of the target language for the decoder; the description then says
@@ -63,8 +63,8 @@ class TaskReader(nn.Module):
         self.size, self.reads, self.pooling, self.word_dropout = size, reads, pooling, word_dropout
         self.embedding = nn.Embedding(vocabulary, size)
         if reads != "support":
-            # What says which language is which may stand after its name.
-            self.description = LSTM(size, size, bidirectional=pooling != "last")
+            # For attention: what says which language is which may stand after its name.
+            self.description = LSTM(size, size, bidirectional=pooling in ("attended", "words"))
             if pooling in ("attended", "words"):
                 self.queries = nn.Parameter(torch.randn(2, size) * size**-0.5)
         if reads != "description":
@@ -104,10 +104,10 @@ class TaskReader(nn.Module):
         states, _ = self.description(words, length)  # [1, D, size]
         if self.pooling == "last":
             return {side: last_states(states, length)[0] for side in SIDES}
-        states = states.unflatten(-1, (2, self.size)).sum(-2)  # of both directions
         steps = torch.arange(tokens.shape[1], device=tokens.device)
         if self.pooling in ("attended", "words"):
             real = steps < length
+            states = states.unflatten(-1, (2, self.size)).sum(-2)  # of both directions
             scores = (states[0] @ self.queries.T).masked_fill(~real[:, None], torch.finfo(states.dtype).min / 2)
             weights = scores.softmax(0) * real[:, None].to(states.dtype)  # [D, 2]
             picked = weights.T @ (states if self.pooling == "attended" else words)[0]
