@@ -32,8 +32,8 @@ Pooling = Literal["last", "attended", "words", "names"]
 both directions, weighted by a learned attention, one for the encoder and one for the decoder. ``words``: the same
 mean over the embeddings of the words: their parts in the sentence decide which ones count, but what is said of one
 language cannot depend on the other. ``names``: the one at the name of the source language for the encoder and the
-one at the name of the target language for the decoder; the description then says where they are, with ``source_position`` and
-``target_position`` (int64, below zero where there is none).
+one at the name of the target language for the decoder; the description then says where they are,
+with ``source_position`` and ``target_position`` (int64, below zero where there is none).
 """
 SIDES = ("encoder", "decoder")
 
