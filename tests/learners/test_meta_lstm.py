@@ -24,7 +24,7 @@ BODY = {"vocabulary": 16, "languages": 4, "embedding": 16, "hidden": 16, "dropou
 def learner(name: str = "meta_lstm", **options: Any) -> Any:
     torch.manual_seed(0)
     if name == "meta_lstm":
-        options = {"word_dropout": 0.0, "apart": 0.0} | options
+        options = {"word_dropout": 0.0, "name_dropout": 0.0} | options
     made = make_learner(name, kind="translation", backbone_options=BODY, smoothing=0.0, **options)
     assert made.autograd_gradient
     return made
@@ -170,39 +170,24 @@ def test_word_dropout_while_training_only() -> None:
         learner(word_dropout=1.0)
 
 
-def located(t: Task, tokens: list[int]) -> dict[str, Tensor]:
-    """A description whose first token is the name of the source, the second that of the target."""
+@pytest.mark.parametrize("pooling", ["attended", "words"])
+def test_one_side_does_without_the_name_of_the_other(pooling: str) -> None:
+    made, t = noisy(learner(pooling=pooling, reads="description", name_dropout=1.0)), task()
     at = {"source_start": 0, "source_position": 0, "target_start": 1, "target_position": 1}
     where = {name: torch.tensor(number) for name, number in at.items()}
-    return {**t.description, **where, "tokens": torch.tensor(tokens)}
 
-
-@pytest.mark.parametrize("pooling", ["attended", "words"])
-def test_one_side_can_be_read_without_the_name_of_the_other(pooling: str) -> None:
-    made, t = noisy(learner(pooling=pooling, reads="description")), task()
-
-    def codes(tokens: list[int], apart: bool = True) -> dict[str, Tensor]:
-        return made.reader(t.support, located(t, tokens), apart=apart)
+    def codes(tokens: list[int]) -> dict[str, Tensor]:
+        return made.codes(t.support, {**t.description, **where, "tokens": torch.tensor(tokens)})
 
     one, source, target = codes([14, 15, 0]), codes([12, 15, 0]), codes([14, 12, 0])
     torch.testing.assert_close(one["decoder"], source["decoder"])
     torch.testing.assert_close(one["encoder"], target["encoder"])
     assert not torch.allclose(one["encoder"], source["encoder"])
     assert not torch.allclose(one["decoder"], target["decoder"])
-    assert not torch.allclose(codes([14, 15, 0], False)["encoder"], codes([14, 12, 0], False)["encoder"])
-
-
-def test_whole_readings_are_drawn_to_those_apart() -> None:
-    made, t = noisy(learner(reads="description", apart=1.0, agreement=3.0)), task()
-    told = replace(t, description=located(t, [14, 15, 0]))
-    whole, apart = (made.reader(t.support, told.description, apart=a) for a in (False, True))
-    distance = sum((whole[side] - apart[side]).square().mean() for side in whole) / 2
-    expected = made.score(made.generated(apart), told.query).loss + 3 * distance
-    torch.testing.assert_close(made.train().loss(told).loss, expected)
-    torch.testing.assert_close(made.eval().loss(told).loss, made.score(made.generated(whole), told.query).loss)
-    for wrong in ({"apart": 1.5}, {"agreement": -1.0}):
-        with pytest.raises(SettingsError, match=next(iter(wrong))):
-            learner(**wrong)
+    made.eval()
+    assert not torch.allclose(codes([14, 15, 0])["encoder"], codes([14, 12, 0])["encoder"])
+    with pytest.raises(SettingsError, match="name_dropout"):
+        learner(name_dropout=1.5)
 
 
 def test_the_generated_network_runs_alone() -> None:

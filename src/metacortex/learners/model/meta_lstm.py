@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from metacortex.errors import SettingsError
-from metacortex.learners.base import Outcome, State
+from metacortex.learners.base import State
 from metacortex.learners.model.generation import GENERATIONS, Generation, WeightGenerator
 from metacortex.learners.model.task_reader import SIDES, Pooling, Reads, TaskReader
 from metacortex.learners.translation import Translating, TranslationSettings
 from metacortex.nn.seq2seq import Seq2Seq
-from metacortex.task import Examples, Task
+from metacortex.task import Examples
 
 __all__ = ["Layers", "MetaLSTM", "MetaLSTMSettings", "side_weights"]
 
@@ -38,10 +38,9 @@ class MetaLSTMSettings(TranslationSettings):
             `metacortex.learners.model.task_reader.Pooling`.
         word_dropout: share of the description's words that are unreadable while training, 0–1 with 1
             excluded; against learning wordings by heart.
-        apart: share of training tasks, 0–1, in which what is written for the encoder does not know the target
-            language's name, or for the decoder the source's; for the poolings ``attended`` and ``words``.
-        agreement: weight of the mean squared distance between the codes of such a reading and of one of the whole
-            description, not negative.
+        name_dropout: share of training tasks, 0–1, in which what is written for the encoder does not know the target
+            language's name, or for the decoder the source's, so that languages can be put together anew; for the
+            poolings ``attended`` and ``words``.
         pace: outer learning rate of what reads and writes, as a share of that of the shared network, positive.
             The shared network alone bears higher ones.
     """
@@ -53,8 +52,7 @@ class MetaLSTMSettings(TranslationSettings):
     reads: Reads = "both"
     pooling: Pooling = "words"
     word_dropout: float = 0.1
-    apart: float = 0.8
-    agreement: float = 3.0
+    name_dropout: float = 0.7
     pace: float = 0.125
 
     def __post_init__(self) -> None:
@@ -70,10 +68,8 @@ class MetaLSTMSettings(TranslationSettings):
             raise SettingsError(f"rank and code must be at least 1, got {self.rank} and {self.code}")
         if not 0 <= self.word_dropout < 1:
             raise SettingsError(f"word_dropout must lie in 0..1, 1 excluded, got {self.word_dropout}")
-        if not 0 <= self.apart <= 1:
-            raise SettingsError(f"apart must lie in 0..1, got {self.apart}")
-        if not self.agreement >= 0:
-            raise SettingsError(f"agreement must not be negative, got {self.agreement}")
+        if not 0 <= self.name_dropout <= 1:
+            raise SettingsError(f"name_dropout must lie in 0..1, got {self.name_dropout}")
         if not self.pace > 0:
             raise SettingsError(f"pace must be positive, got {self.pace}")
 
@@ -86,11 +82,6 @@ class MetaLSTM(Translating):
     φ are the shared weights of the encoder–decoder, of the reader and of the generator. The generated
     network has the size of the shared one and needs nothing else: it can be kept and run alone.
 
-    New pairs of known languages ask that what is said of one side does not depend on the other. A reader that sees
-    only pairs as wholes has no reason to keep them apart. So it is also shown descriptions without the other side's
-    language, those codes are used for most training tasks, and those of whole descriptions are drawn to them,
-    L + agreement · mean (c_whole − c_apart)². At test it reads whole descriptions.
-
     Args:
         body: the encoder–decoder, without tags.
         generate: see `MetaLSTMSettings`, as the rest.
@@ -100,8 +91,7 @@ class MetaLSTM(Translating):
         reads: description, support pairs or both.
         pooling: what is used for each side.
         word_dropout: of the description.
-        apart: share of readings without the other side's language.
-        agreement: weight of their agreement with those of whole descriptions.
+        name_dropout: of the other side's name.
         pace: of learning to read and write.
         smoothing: label smoothing.
 
@@ -122,16 +112,14 @@ class MetaLSTM(Translating):
         reads: Reads = "both",
         pooling: Pooling = "words",
         word_dropout: float = 0.1,
-        apart: float = 0.8,
-        agreement: float = 3.0,
+        name_dropout: float = 0.7,
         pace: float = 0.125,
         smoothing: float = 0.1,
     ) -> None:
         super().__init__(body, smoothing)
-        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling, word_dropout, apart, agreement, pace)
-        self.apart, self.agreement = (apart, agreement) if pooling in ("attended", "words") else (0.0, 0.0)
+        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling, word_dropout, name_dropout, pace)
         self.lr_shares = dict.fromkeys(("reader", "generators"), pace)
-        self.reader = TaskReader(body.settings.vocabulary, code, reads, pooling, word_dropout)
+        self.reader = TaskReader(body.settings.vocabulary, code, reads, pooling, word_dropout, name_dropout)
         written = side_weights(self.body, layers)
         self.generators = nn.ModuleDict(
             {
@@ -154,18 +142,6 @@ class MetaLSTM(Translating):
             ``weights`` of the generated network.
         """
         return self.generated(self.codes(support, description))
-
-    def loss(self, task: Task) -> Outcome:
-        """As `Translating.loss`; while training also with readings of each side apart."""
-        if not (self.training and self.apart and task.description is not None):
-            return super().loss(task)
-        whole = self.reader(task.support, task.description)
-        apart = self.reader(task.support, task.description, apart=True)
-        use = torch.rand((), device=whole["encoder"].device) < self.apart
-        used = {side: torch.where(use, apart[side], whole[side]) for side in whole}
-        outcome = self.score(self.generated(used), task.query)
-        distance = torch.stack([(whole[side] - apart[side].detach()).square().mean() for side in whole]).mean()
-        return replace(outcome, loss=outcome.loss + self.agreement * distance)
 
     def generated(self, codes: dict[str, Tensor]) -> State:
         """The state that belongs to codes, e.g. to a mean of those of two tasks."""

@@ -47,6 +47,8 @@ class TaskReader(nn.Module):
         reads: what is read.
         pooling: see `Pooling`.
         word_dropout: share of the description's words that are unreadable while training, 0–1.
+        name_dropout: share of training tasks, 0–1, in which the encoder's reading does not see the target's name, or
+            the decoder's the source's, where the description says where they are; for ``attended`` and ``words``.
 
     Reads ``tokens`` and ``length`` of the description (and the positions), never the language tags.
     """
@@ -58,9 +60,11 @@ class TaskReader(nn.Module):
         reads: str = "both",
         pooling: str = "last",
         word_dropout: float = 0.0,
+        name_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.size, self.reads, self.pooling, self.word_dropout = size, reads, pooling, word_dropout
+        self.size, self.reads, self.pooling = size, reads, pooling
+        self.word_dropout, self.name_dropout = word_dropout, name_dropout
         self.embedding = nn.Embedding(vocabulary, size)
         if reads != "support":
             # For attention: what says which language is which may stand after its name.
@@ -72,14 +76,12 @@ class TaskReader(nn.Module):
             self.pair = nn.Linear(2 * size, size)
         self.code = nn.Linear(2 * size + 2, size)
 
-    def forward(self, support: Examples, description: Any, *, apart: bool = False) -> dict[str, Tensor]:
+    def forward(self, support: Examples, description: Any) -> dict[str, Tensor]:
         """Codes ``{"encoder": [size], "decoder": [size]}``.
 
         Args:
             support: pairs, possibly none (``N = 0`` or all masked).
             description: see `metacortex.learners.translation`; may be empty (length 0) or ``None``.
-            apart: read for the encoder without the target's name and for the decoder without the source's, where
-                the description says where they are; for the poolings ``attended`` and ``words``.
 
         Raises:
             LearnerError: if positions of names are needed and not given.
@@ -88,7 +90,7 @@ class TaskReader(nn.Module):
         words = dict.fromkeys(SIDES, zero)
         known, count = zero[:1], zero[:1]
         if self.reads != "support" and description is not None and description["tokens"].shape[-1]:
-            words = self._described(description, apart)
+            words = self._described(description)
             known = (description["length"] > 0).to(zero.dtype)[None]
         pairs = zero
         if self.reads != "description" and support.targets.shape[0]:
@@ -97,13 +99,13 @@ class TaskReader(nn.Module):
         parts = {side: torch.cat([_normalised(words[side]), pairs, known, count]) for side in SIDES}
         return {side: torch.tanh(self.code(part)) for side, part in parts.items()}
 
-    def _described(self, description: Any, apart: bool) -> dict[str, Tensor]:
+    def _described(self, description: Any) -> dict[str, Tensor]:
         tokens, length = description["tokens"][None], description["length"][None]
         if self.training and self.word_dropout:
             unread = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
             tokens = tokens.masked_fill(unread, UNK)
         if self.pooling in ("attended", "words"):
-            return self._attended(tokens, description, apart)
+            return self._attended(tokens, description)
         states, _ = self.description(self.embedding(tokens), length)  # [1, D, size]
         if self.pooling == "last":
             return {side: last_states(states, length)[0] for side in SIDES}
@@ -119,16 +121,18 @@ class TaskReader(nn.Module):
             for side, at in zip(SIDES, positions, strict=True)
         }
 
-    def _attended(self, tokens: Tensor, description: Any, apart: bool) -> dict[str, Tensor]:
+    def _attended(self, tokens: Tensor, description: Any) -> dict[str, Tensor]:
         """Each side's mean, of its own view of the tokens ``[1, D]``."""
         steps, length = torch.arange(tokens.shape[1], device=tokens.device), description["length"]
         views = tokens.expand(2, -1)
-        if apart and "source_start" in description:
+        if self.training and self.name_dropout and "source_start" in description:
+            # What is written for one side must do with any language on the other, or no new pair can be told.
             others = [
                 (steps >= description[f"{other}_start"]) & (steps <= description[f"{other}_position"])
                 for other in ("target", "source")
             ]
-            views = views.masked_fill(torch.stack(others), UNK)
+            unread = torch.rand(2, 1, device=tokens.device) < self.name_dropout
+            views = views.masked_fill(torch.stack(others) & unread, UNK)
         words = self.embedding(views)
         states, _ = self.description(words, length.expand(2))
         states = states.unflatten(-1, (2, self.size)).sum(-2)  # of both directions, [2, D, size]
