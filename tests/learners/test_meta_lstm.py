@@ -24,7 +24,7 @@ BODY = {"vocabulary": 16, "languages": 4, "embedding": 16, "hidden": 16, "dropou
 def learner(name: str = "meta_lstm", **options: Any) -> Any:
     torch.manual_seed(0)
     if name == "meta_lstm":
-        options = {"word_dropout": 0.0, "name_dropout": 0.0} | options
+        options = {"word_dropout": 0.0} | options
     made = make_learner(name, kind="translation", backbone_options=BODY, smoothing=0.0, **options)
     assert made.autograd_gradient
     return made
@@ -168,26 +168,6 @@ def test_word_dropout_while_training_only() -> None:
     assert torch.equal(codes[1], codes[1][:1].expand(20, -1))
     with pytest.raises(SettingsError, match="word_dropout"):
         learner(word_dropout=1.0)
-
-
-@pytest.mark.parametrize("pooling", ["attended", "words"])
-def test_one_side_does_without_the_name_of_the_other(pooling: str) -> None:
-    made, t = noisy(learner(pooling=pooling, reads="description", name_dropout=1.0)), task()
-    at = {"source_start": 0, "source_position": 0, "target_start": 1, "target_position": 1}
-    where = {name: torch.tensor(number) for name, number in at.items()}
-
-    def codes(tokens: list[int]) -> dict[str, Tensor]:
-        return made.codes(t.support, {**t.description, **where, "tokens": torch.tensor(tokens)})
-
-    one, source, target = codes([14, 15, 0]), codes([12, 15, 0]), codes([14, 12, 0])
-    torch.testing.assert_close(one["decoder"], source["decoder"])
-    torch.testing.assert_close(one["encoder"], target["encoder"])
-    assert not torch.allclose(one["encoder"], source["encoder"])
-    assert not torch.allclose(one["decoder"], target["decoder"])
-    made.eval()
-    assert not torch.allclose(codes([14, 15, 0])["encoder"], codes([14, 12, 0])["encoder"])
-    with pytest.raises(SettingsError, match="name_dropout"):
-        learner(name_dropout=1.5)
 
 
 def test_the_generated_network_runs_alone() -> None:

@@ -11,7 +11,7 @@ from metacortex.learners.registry import learner_entry, learner_names, make_lear
 from metacortex.testing import LAWS, phrases
 
 BODY = {"vocabulary": 8, "languages": 3, "embedding": 8, "hidden": 8, "dropout": 0.0}
-CODE = {"code": 6, "rank": 2, "word_dropout": 0.0, "name_dropout": 0.0}
+CODE = {"code": 6, "rank": 2, "word_dropout": 0.0}
 CASES = [
     ("meta_lstm", CODE),
     ("meta_lstm", {**CODE, "generate": "full", "layers": "recurrent", "reads": "description", "pooling": "attended"}),

@@ -38,9 +38,6 @@ class MetaLSTMSettings(TranslationSettings):
             `metacortex.learners.model.task_reader.Pooling`.
         word_dropout: share of the description's words that are unreadable while training, 0–1 with 1
             excluded; against learning wordings by heart.
-        name_dropout: share of training tasks, 0–1, in which what is written for the encoder does not know the target
-            language's name, or for the decoder the source's, so that languages can be put together anew; for the
-            poolings ``attended`` and ``words``.
         pace: outer learning rate of what reads and writes, as a share of that of the shared network, positive.
             The shared network alone bears higher ones.
     """
@@ -52,7 +49,6 @@ class MetaLSTMSettings(TranslationSettings):
     reads: Reads = "both"
     pooling: Pooling = "words"
     word_dropout: float = 0.1
-    name_dropout: float = 0.7
     pace: float = 0.125
 
     def __post_init__(self) -> None:
@@ -68,8 +64,6 @@ class MetaLSTMSettings(TranslationSettings):
             raise SettingsError(f"rank and code must be at least 1, got {self.rank} and {self.code}")
         if not 0 <= self.word_dropout < 1:
             raise SettingsError(f"word_dropout must lie in 0..1, 1 excluded, got {self.word_dropout}")
-        if not 0 <= self.name_dropout <= 1:
-            raise SettingsError(f"name_dropout must lie in 0..1, got {self.name_dropout}")
         if not self.pace > 0:
             raise SettingsError(f"pace must be positive, got {self.pace}")
 
@@ -91,7 +85,6 @@ class MetaLSTM(Translating):
         reads: description, support pairs or both.
         pooling: what is used for each side.
         word_dropout: of the description.
-        name_dropout: of the other side's name.
         pace: of learning to read and write.
         smoothing: label smoothing.
 
@@ -112,14 +105,13 @@ class MetaLSTM(Translating):
         reads: Reads = "both",
         pooling: Pooling = "words",
         word_dropout: float = 0.1,
-        name_dropout: float = 0.7,
         pace: float = 0.125,
         smoothing: float = 0.1,
     ) -> None:
         super().__init__(body, smoothing)
-        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling, word_dropout, name_dropout, pace)
+        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling, word_dropout, pace)
         self.lr_shares = dict.fromkeys(("reader", "generators"), pace)
-        self.reader = TaskReader(body.settings.vocabulary, code, reads, pooling, word_dropout, name_dropout)
+        self.reader = TaskReader(body.settings.vocabulary, code, reads, pooling, word_dropout)
         written = side_weights(self.body, layers)
         self.generators = nn.ModuleDict(
             {
