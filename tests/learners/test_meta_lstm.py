@@ -170,6 +170,24 @@ def test_word_dropout_while_training_only() -> None:
         learner(word_dropout=1.0)
 
 
+@pytest.mark.parametrize("pooling", ["attended", "words"])
+def test_each_side_is_read_without_the_name_of_the_other(pooling: str) -> None:
+    t = task()
+    at = {"source_start": 0, "source_position": 0, "target_start": 1, "target_position": 1}
+    where = {name: torch.tensor(number) for name, number in at.items()}
+
+    def codes(apart: bool, tokens: list[int]) -> dict[str, Tensor]:
+        made = noisy(learner(pooling=pooling, reads="description", apart=apart))
+        return made.codes(t.support, {**t.description, **where, "tokens": torch.tensor(tokens)})
+
+    one, source, target = (codes(True, tokens) for tokens in ([14, 15, 0], [12, 15, 0], [14, 12, 0]))
+    torch.testing.assert_close(one["decoder"], source["decoder"])
+    torch.testing.assert_close(one["encoder"], target["encoder"])
+    assert not torch.allclose(one["encoder"], source["encoder"])
+    assert not torch.allclose(one["decoder"], target["decoder"])
+    assert not torch.allclose(codes(False, [14, 15, 0])["encoder"], codes(False, [14, 12, 0])["encoder"])
+
+
 def test_the_generated_network_runs_alone() -> None:
     made, t = noisy(learner()).eval(), task()
     state = made.adapt(t.support, description=t.description)

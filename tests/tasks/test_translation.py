@@ -122,6 +122,8 @@ def test_names_are_found_in_descriptions(text: EncodedCorpus) -> None:
     tokens = found["tokens"].tolist()
     assert text.subwords.decode(tokens[: int(found["target_position"]) + 1]) == "into French"
     assert text.subwords.decode(tokens[: int(found["source_position"]) + 1]) == "into French, from English"
+    spans = [slice(int(found[f"{side}_start"]), int(found[f"{side}_position"]) + 1) for side in ("source", "target")]
+    assert [text.subwords.decode(tokens[span]) for span in spans] == ["English", "French"]
 
 
 def test_sizes_and_pairs_are_drawn_evenly(text: EncodedCorpus) -> None:
@@ -224,6 +226,8 @@ def test_what_is_told_changes_no_query(text: EncodedCorpus) -> None:
         "source_language": -1,
         "target_language": -1,
         "source_position": -1,
+        "source_start": 0,
+        "target_start": 0,
         "target_position": -1,
     }
     assert task.support.inputs["source"].shape == (0, 1)

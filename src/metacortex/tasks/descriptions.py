@@ -250,19 +250,25 @@ def description_tensors(
 
     Returns:
         ``tokens`` ``[D]`` ended by EOS and their ``length``; ``source_language`` and ``target_language``;
-        ``source_position`` and ``target_position``, the tokens at which the names end, -1 where there are none.
-        All int64.
+        ``source_position`` and ``target_position``, the tokens at which the names end, -1 where there are none;
+        ``source_start`` and ``target_start``, those at which they begin, 0 where there are none. All int64.
     """
     text = clean(words)
     tokens = [*subwords.encode(text), EOS] if text else []
     ends = (-1, -1) if names is None else name_ends(text, *names)
     # Subwords do not reach across spaces, so that a text up to the end of a name has those of the whole.
     source, target = (min(len(subwords.encode(text[:end])), len(tokens)) - 1 if end > 0 else -1 for end in ends)
+    starts = [0, 0]
+    for i, end in enumerate(ends):
+        before = text[: end - len((names or ("", ""))[i])].rstrip() if end > 0 else ""
+        starts[i] = len(subwords.encode(before)) if before else 0
     found = {
         "length": len(tokens),
         "source_language": numbers[0],
         "target_language": numbers[1],
         "source_position": source,
         "target_position": target,
+        "source_start": starts[0],
+        "target_start": starts[1],
     }
     return {"tokens": torch.tensor(tokens, dtype=torch.int64), **{name: torch.tensor(n) for name, n in found.items()}}

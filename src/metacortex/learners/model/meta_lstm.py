@@ -38,6 +38,8 @@ class MetaLSTMSettings(TranslationSettings):
             `metacortex.learners.model.task_reader.Pooling`.
         word_dropout: share of the description's words that are unreadable while training, 0–1 with 1
             excluded; against learning wordings by heart.
+        apart: read for each side without the name of the other side's language, so that languages can be put
+            together anew; for the poolings ``attended`` and ``words``.
         pace: outer learning rate of what reads and writes, as a share of that of the shared network, positive.
             The shared network alone bears higher ones.
     """
@@ -49,6 +51,7 @@ class MetaLSTMSettings(TranslationSettings):
     reads: Reads = "both"
     pooling: Pooling = "words"
     word_dropout: float = 0.1
+    apart: bool = True
     pace: float = 0.125
 
     def __post_init__(self) -> None:
@@ -85,6 +88,7 @@ class MetaLSTM(Translating):
         reads: description, support pairs or both.
         pooling: what is used for each side.
         word_dropout: of the description.
+        apart: without the name of the other side.
         pace: of learning to read and write.
         smoothing: label smoothing.
 
@@ -105,13 +109,14 @@ class MetaLSTM(Translating):
         reads: Reads = "both",
         pooling: Pooling = "words",
         word_dropout: float = 0.1,
+        apart: bool = True,
         pace: float = 0.125,
         smoothing: float = 0.1,
     ) -> None:
         super().__init__(body, smoothing)
-        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling, word_dropout, pace)
+        MetaLSTMSettings(smoothing, generate, rank, layers, code, reads, pooling, word_dropout, apart, pace)
         self.lr_shares = dict.fromkeys(("reader", "generators"), pace)
-        self.reader = TaskReader(body.settings.vocabulary, code, reads, pooling, word_dropout)
+        self.reader = TaskReader(body.settings.vocabulary, code, reads, pooling, word_dropout, apart)
         written = side_weights(self.body, layers)
         self.generators = nn.ModuleDict(
             {

@@ -47,6 +47,8 @@ class TaskReader(nn.Module):
         reads: what is read.
         pooling: see `Pooling`.
         word_dropout: share of the description's words that are unreadable while training, 0–1.
+        apart: read for the encoder without the target's name and for the decoder without the source's, where the
+            description says where they are; for the poolings ``attended`` and ``words``.
 
     Reads ``tokens`` and ``length`` of the description (and the positions), never the language tags.
     """
@@ -58,9 +60,11 @@ class TaskReader(nn.Module):
         reads: str = "both",
         pooling: str = "last",
         word_dropout: float = 0.0,
+        apart: bool = False,
     ) -> None:
         super().__init__()
-        self.size, self.reads, self.pooling, self.word_dropout = size, reads, pooling, word_dropout
+        self.size, self.reads, self.pooling = size, reads, pooling
+        self.word_dropout, self.apart = word_dropout, apart
         self.embedding = nn.Embedding(vocabulary, size)
         if reads != "support":
             # For attention: what says which language is which may stand after its name.
@@ -100,18 +104,12 @@ class TaskReader(nn.Module):
         if self.training and self.word_dropout:
             unread = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
             tokens = tokens.masked_fill(unread, UNK)
-        words = self.embedding(tokens)
-        states, _ = self.description(words, length)  # [1, D, size]
+        if self.pooling in ("attended", "words"):
+            return self._attended(tokens, description)
+        states, _ = self.description(self.embedding(tokens), length)  # [1, D, size]
         if self.pooling == "last":
             return {side: last_states(states, length)[0] for side in SIDES}
         steps = torch.arange(tokens.shape[1], device=tokens.device)
-        if self.pooling in ("attended", "words"):
-            real = steps < length
-            states = states.unflatten(-1, (2, self.size)).sum(-2)  # of both directions
-            scores = (states[0] @ self.queries.T).masked_fill(~real[:, None], torch.finfo(states.dtype).min / 2)
-            weights = scores.softmax(0) * real[:, None].to(states.dtype)  # [D, 2]
-            picked = weights.T @ (states if self.pooling == "attended" else words)[0]
-            return dict(zip(SIDES, picked, strict=True))
         if "source_position" not in description or "target_position" not in description:
             raise LearnerError(
                 "pooling='names' needs to know where the languages are named: give description['source_position'] "
@@ -122,6 +120,25 @@ class TaskReader(nn.Module):
             side: ((steps == at).to(states.dtype)[:, None] * states[0]).sum(0)
             for side, at in zip(SIDES, positions, strict=True)
         }
+
+    def _attended(self, tokens: Tensor, description: Any) -> dict[str, Tensor]:
+        """Each side's mean over its own view of the tokens ``[1, D]``."""
+        steps, length = torch.arange(tokens.shape[1], device=tokens.device), description["length"]
+        views = tokens.expand(2, -1)
+        if self.apart and "source_start" in description:
+            others = [
+                (steps >= description[f"{other}_start"]) & (steps <= description[f"{other}_position"])
+                for other in ("target", "source")
+            ]
+            views = views.masked_fill(torch.stack(others), UNK)
+        words = self.embedding(views)
+        states, _ = self.description(words, length.expand(2))
+        states = states.unflatten(-1, (2, self.size)).sum(-2)  # of both directions, [2, D, size]
+        real = steps < length
+        scores = (states * self.queries[:, None]).sum(-1).masked_fill(~real, torch.finfo(states.dtype).min / 2)
+        weights = scores.softmax(-1) * real.to(states.dtype)
+        picked = (weights[..., None] * (states if self.pooling == "attended" else words)).sum(1)
+        return dict(zip(SIDES, picked, strict=True))
 
     def _paired(self, support: Examples) -> tuple[Tensor, Tensor]:
         """Mean over the target tokens of all pairs, ``[size]``, and k / (1 + k), ``[1]``."""
