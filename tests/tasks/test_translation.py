@@ -27,7 +27,7 @@ from metacortex.tasks.vocabulary import learn_subwords, vocabulary_lines
 
 PIN_DRAWN = "3b2fa9d376c47dafb8c3ac0377d8214b021e7b15994af8178a1fc7308bf739ca"
 PIN_EPOCHS = "6a036efec5fb70b5a70a09ce5cde9d22bfd92471d42b6185357095d0fa90c5ee"
-PIN_MULTI30K = "589639147aa1b620854fa01f70b6a2a07dd2be265eaebd55a1aa77f2e603bd2f"
+PIN_MULTI30K = "22375f15c8c359f3fd8dff26e60440e12b95652881c72228924e59ec6df41e15"
 NAMES = {"en": "English", "fr": "French", "nl": "Dutch", "da": "Danish"}
 WORDS = {"en": ("dog", "red"), "fr": ("chien", "rouge"), "nl": ("hond", "rood"), "da": ("hund", "rød")}
 BOTH = TranslationSpec((0, 4), (2, 5), "both")
