@@ -24,7 +24,7 @@ BODY = {"vocabulary": 16, "languages": 4, "embedding": 16, "hidden": 16, "dropou
 def learner(name: str = "meta_lstm", **options: Any) -> Any:
     torch.manual_seed(0)
     if name == "meta_lstm":
-        options = {"word_dropout": 0.0} | options
+        options = {"word_dropout": 0.0, "layers": "all"} | options
     made = make_learner(name, kind="translation", backbone_options=BODY, smoothing=0.0, **options)
     assert made.autograd_gradient
     return made

@@ -23,7 +23,7 @@ def run(counting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "counting"
     settings = from_mapping(
         {
-            "learner": {"name": "meta_lstm", "code": 8, "rank": 2},
+            "learner": {"name": "meta_lstm", "code": 8, "rank": 2, "layers": "all"},
             "backbone": {"name": "seq2seq", "embedding": 16, "hidden": 16},
             "data": {"name": str(counting), "vocabulary": 300, "queries": 8, "description": "both", "shot": 3},
             "training": {"steps": 6, "tasks": 2, "validate_every": 6, "validation_tasks": 2},

@@ -34,6 +34,10 @@ __all__ = ["TranslationAlgorithm"]
 
 _SMALLEST = UNK + 2
 _CALM = 1 / 16
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "meta_lstm": {"layers": "all", "pooling": "last", "word_dropout": 0.0, "apart": False}
+}
+"""Those with which the results of old programs were measured, where the learner's own defaults are others."""
 
 
 class TranslationAlgorithm(Algorithm, MetaModule):
@@ -275,7 +279,9 @@ class TranslationAlgorithm(Algorithm, MetaModule):
         )
         defaults = {f.name: getattr(self.entry.settings(), f.name) for f in fields(self.entry.settings)}
         spec = LearnerSpec(0, kind="translation")
-        return self.entry.build(Seq2SeqShape((), settings), spec, {**defaults, **self._options})
+        return self.entry.build(
+            Seq2SeqShape((), settings), spec, {**defaults, **_SETTINGS.get(self.entry.learner.name, {}), **self._options}
+        )
 
     def _outline(self) -> Learner:
         """The learner with its weights, save those whose size follows from the vocabulary or the languages."""

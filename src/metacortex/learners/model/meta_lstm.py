@@ -46,7 +46,7 @@ class MetaLSTMSettings(TranslationSettings):
 
     generate: Generation = "low_rank"
     rank: int = 8
-    layers: Layers = "all"
+    layers: Layers = "decoder"
     code: int = 64
     reads: Reads = "both"
     pooling: Pooling = "words"
@@ -104,7 +104,7 @@ class MetaLSTM(Translating):
         body: Seq2Seq,
         generate: Generation = "low_rank",
         rank: int = 8,
-        layers: Layers = "all",
+        layers: Layers = "decoder",
         code: int = 64,
         reads: Reads = "both",
         pooling: Pooling = "words",
