@@ -258,10 +258,10 @@ def description_tensors(
     ends = (-1, -1) if names is None else name_ends(text, *names)
     # Subwords do not reach across spaces, so that a text up to the end of a name has those of the whole.
     source, target = (min(len(subwords.encode(text[:end])), len(tokens)) - 1 if end > 0 else -1 for end in ends)
-    starts = [0, 0]
-    for i, end in enumerate(ends):
-        before = text[: end - len((names or ("", ""))[i])].rstrip() if end > 0 else ""
-        starts[i] = len(subwords.encode(before)) if before else 0
+    starts = [
+        len(subwords.encode(text[: end - len(name)].rstrip())) if end > 0 else 0
+        for end, name in zip(ends, names or ("", ""), strict=True)
+    ]
     found = {
         "length": len(tokens),
         "source_language": numbers[0],

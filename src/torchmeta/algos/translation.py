@@ -280,7 +280,9 @@ class TranslationAlgorithm(Algorithm, MetaModule):
         defaults = {f.name: getattr(self.entry.settings(), f.name) for f in fields(self.entry.settings)}
         spec = LearnerSpec(0, kind="translation")
         return self.entry.build(
-            Seq2SeqShape((), settings), spec, {**defaults, **_SETTINGS.get(self.entry.learner.name, {}), **self._options}
+            Seq2SeqShape((), settings),
+            spec,
+            {**defaults, **_SETTINGS.get(self.entry.learner.name, {}), **self._options},
         )
 
     def _outline(self) -> Learner:

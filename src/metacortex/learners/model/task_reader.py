@@ -30,9 +30,9 @@ Pooling = Literal["last", "attended", "words", "names"]
 
 ``last``: its last state, for encoder and decoder alike. ``attended``: a mean over its states, here sums of those of
 both directions, weighted by a learned attention, one for the encoder and one for the decoder. ``words``: the same
-mean over the embeddings of the words: their parts in the sentence decide which ones count, but what is said of one
-language cannot depend on the other. ``names``: the one at the name of the source language for the encoder and the
-one at the name of the target language for the decoder; the description then says where they are,
+mean over the embeddings of the words: their parts in the sentence decide which ones count; the mean may take in the
+name of the other language unless both are read apart. ``names``: the one at the name of the source language for the
+encoder and the one at the name of the target language for the decoder; the description then says where they are,
 with ``source_position`` and ``target_position`` (int64, below zero where there is none).
 """
 SIDES = ("encoder", "decoder")
