@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metacortex.data.sources import load_dataset
 from metacortex.data.store import FORMAT, ClassInfo, ClassStore, build_store, open_or_build
 from metacortex.errors import DataError
 
@@ -64,6 +65,11 @@ def test_read_only_and_pickled_by_path(tmp_path: Path) -> None:
     assert np.array_equal(pickle.loads(packed).examples, store.examples)
     memory = ClassStore.from_arrays(np.ones((2, 3), np.float32), [0, 1])
     assert pickle.loads(pickle.dumps(memory)).fingerprint == memory.fingerprint
+
+
+def test_shown_in_a_line(tmp_path: Path) -> None:
+    assert repr(small(tmp_path / "s")).startswith("<ClassStore small: 2 classes, 3 examples of shape (1, 2, 2) in ")
+    assert len(repr(load_dataset("digits"))) < 1500
 
 
 def test_fingerprint_tells_content(tmp_path: Path) -> None:

@@ -66,6 +66,10 @@ class ClassStore:
     fingerprint: str
     path: Path | None = None
 
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f" in {self.path}"
+        return f"<ClassStore {self.name}: {len(self)} classes, {len(self.examples)} examples of shape {self.shape}{where}>"
+
     def __len__(self) -> int:
         """Number of classes."""
         return len(self.classes)

@@ -33,6 +33,9 @@ class ClassView:
     rotation: np.ndarray
     group: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        return f"<ClassView of {self.store.name}: {len(self.index)} classes>"
+
     def __post_init__(self) -> None:
         for field in ("index", "rotation", "group"):
             values = getattr(self, field)
