@@ -68,7 +68,8 @@ class ClassStore:
 
     def __repr__(self) -> str:
         where = "" if self.path is None else f" in {self.path}"
-        return f"<ClassStore {self.name}: {len(self)} classes, {len(self.examples)} examples of shape {self.shape}{where}>"
+        counts = f"{len(self)} classes, {len(self.examples)} examples of shape {self.shape}"
+        return f"<ClassStore {self.name}: {counts}{where}>"
 
     def __len__(self) -> int:
         """Number of classes."""
