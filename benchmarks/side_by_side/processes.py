@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -98,10 +99,14 @@ class Racer:
 
     def close(self) -> None:
         """End the process."""
+        # Closing the pipe alone would not tell it: contenders forked later hold this end, too.
+        with suppress(OSError):
+            self._pipe.send(("end", ()))
         self._pipe.close()
         self._process.join(10)
         if self._process.is_alive():
             self._process.kill()
+            self._process.join()
 
 
 def _serve(pipe: Connection, case: Case, contender: Contender) -> None:
@@ -113,6 +118,8 @@ def _serve(pipe: Connection, case: Case, contender: Contender) -> None:
         try:
             what, arguments = pipe.recv()
         except (EOFError, OSError):
+            return
+        if what == "end":
             return
         try:
             if what == "warm_up":
