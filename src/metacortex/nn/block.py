@@ -157,7 +157,8 @@ class _Collected(torch.autograd.Function):
     def forward(ctx: Any, slopes: Tensor, columns: Tensor, places: Tensor) -> Tensor:
         slopes = slopes.contiguous(memory_format=torch.channels_last)
         filters, (height, width) = slopes.shape[1], columns.shape[2:]
-        total = slopes.new_zeros(filters, columns.shape[0])
+        # [D, F]: with both factors row by row; the transposed product takes up to fifteen times as long.
+        total = slopes.new_zeros(columns.shape[0], filters)
         with _exactly():
             for a, b in _pieces(columns, filters):
                 whole = slopes.new_empty(b - a, height, width, filters).permute(0, 3, 1, 2)
@@ -165,9 +166,9 @@ class _Collected(torch.autograd.Function):
                     slopes[a:b], whole, [2, 2], [2, 2], [0, 0], [1, 1], False, places[a:b], grad_input=whole
                 )
                 flat = whole.permute(0, 2, 3, 1).reshape(-1, filters)  # [n*H*W, F]
-                total.addmm_(flat.t(), columns[:, a:b].flatten(1).t())
+                total.addmm_(columns[:, a:b].flatten(1), flat)
         ctx.save_for_backward(columns, places)
-        return total
+        return total.t()
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
