@@ -32,7 +32,7 @@ __all__ = ["CONTENDERS", "machine"]
 
 CONTENDERS = (*OURS, *PLAIN, *LIBRARIES)
 
-_MANY = ("metacortex loop", "autograd loop", "learn2learn")
+_MANY = ("metacortex loop", "metacortex loop, one worker", "autograd loop", "learn2learn")
 """Who is timed in cases with much work: the quickest of the others."""
 
 _REMEMBERED = ("metacortex loop", "autograd loop", "learn2learn", "higher", "torchopt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +55,7 @@ def _learn2learn(case: Case, model: nn.Module, batch: Batch) -> Step:
         return _learn2learn_protonet(case, model, batch)
     without_init("learn2learn.algorithms")
     maml_class = load("learn2learn.algorithms.maml").MAML
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     wrapped = maml_class(model.head if case.learner == "anil" else model, lr=case.inner_lr, first_order=case.order == 1)
 
     def step() -> Gradients:

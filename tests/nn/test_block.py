@@ -27,13 +27,15 @@ def doubles() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def layers(*, stride: int = 1, affine: bool = True) -> tuple[nn.Conv2d, BatchNorm]:
+def layers(
+    *, stride: int = 1, affine: bool = True, channels: int = 1, filters: int = 6
+) -> tuple[nn.Conv2d, BatchNorm]:
     torch.manual_seed(0)
-    norm = BatchNorm(6, affine=affine)
+    norm = BatchNorm(filters, affine=affine)
     if norm.weight is not None and norm.bias is not None:
         nn.init.normal_(norm.weight)  # negative ones, too
         nn.init.normal_(norm.bias)
-    return nn.Conv2d(1, 6, 3, stride, padding=1, bias=False), norm
+    return nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False), norm
 
 
 def plain(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, pool: bool) -> Tensor:
@@ -55,9 +57,12 @@ def folded(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, pool: bool) -> Te
 
 
 @pytest.mark.parametrize(("pool", "stride", "size"), [(True, 1, 9), (False, 2, 8), (False, 1, 5)])
-def test_values_and_derivatives_are_those_of_the_layers(pool: bool, stride: int, size: int) -> None:
-    convolution, norm = layers(stride=stride)
-    x = 5 + torch.randn(7, 1, size, size)
+@pytest.mark.parametrize(("channels", "filters"), [(1, 6), (3, 14)])
+def test_values_and_derivatives_are_those_of_the_layers(
+    pool: bool, stride: int, size: int, channels: int, filters: int
+) -> None:
+    convolution, norm = layers(stride=stride, channels=channels, filters=filters)
+    x = 5 + torch.randn(7, channels, size, size)
     assert block._folds(x, convolution, norm)
     for got, expected in zip(
         derivatives(folded, x, convolution, norm, pool), derivatives(plain, x, convolution, norm, pool), strict=True
@@ -100,8 +105,9 @@ def test_a_norm_without_weights_and_mixed_precision() -> None:
 def test_it_steps_back_where_it_does_not_hold() -> None:
     convolution, norm = layers()
     x = torch.randn(4, 1, 6, 6)
-    wide = nn.Conv2d(2, 6, 3, padding=1, bias=False)
-    assert not block._folds(torch.randn(4, 2, 6, 6), wide, norm)  # 18 numbers in a patch
+    for channels, filters in ((4, 20), (2, 8)):  # 36 numbers in a patch; 18 for 8 filters
+        wide, many = layers(channels=channels, filters=filters)
+        assert not block._folds(torch.randn(4, channels, 6, 6), wide, many)
     assert not block._folds(x.requires_grad_(), convolution, norm)
     assert not block._folds(x.detach()[:0], convolution, norm)
     with real_rows(torch.tensor([True, True, False, True])):

@@ -153,7 +153,8 @@ def meta_gradient(
     precision = usable_precision(precision, device, learner)
     totals, outcomes = Totals(), []
     # The fused kernels of attention, and those of recurrent cells on GPUs, have no second derivative.
-    with rounding(precision, device, cudnn_enabled=not _recurrent(learner)), sdpa_kernel(SDPBackend.MATH):
+    recurrent = device.type == "cuda" and _recurrent(learner)
+    with rounding(precision, device, cudnn_enabled=not recurrent), sdpa_kernel(SDPBackend.MATH):
         for chunk, drawn in () if batch is None else task_chunks(batch, micro_tasks, seeds):
 
             def compute(part: Task, drawn: Sequence[int] = drawn) -> tuple[Gradients, Outcome]:
