@@ -27,9 +27,7 @@ def doubles() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def layers(
-    *, stride: int = 1, affine: bool = True, channels: int = 1, filters: int = 6
-) -> tuple[nn.Conv2d, BatchNorm]:
+def layers(*, stride: int = 1, affine: bool = True, channels: int = 1, filters: int = 6) -> tuple[nn.Conv2d, BatchNorm]:
     torch.manual_seed(0)
     norm = BatchNorm(filters, affine=affine)
     if norm.weight is not None and norm.bias is not None:
