@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Batch", "Case", "Contender", "Gradients", "Step", "Unable"]
+__all__ = ["NOT_ASKED", "Batch", "Case", "Contender", "Gradients", "Step", "Unable"]
 
 Gradients = dict[str, Tensor]
 """Mean meta-gradient of the tasks by the network's parameter names."""
@@ -20,6 +20,10 @@ Step = Callable[[], Gradients]
 
 class Unable(Exception):
     """A contender cannot do a case; the message says why."""
+
+
+NOT_ASKED = "not part of this case"
+"""Why a strategy of metacortex's is missing where it was not meant to take part."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from benchmarks.side_by_side.case import Batch, Case, Contender, Gradients, Step, Unable
+from benchmarks.side_by_side.case import NOT_ASKED, Batch, Case, Contender, Gradients, Step, Unable
 from metacortex.engine.compiled import compile_report
 from metacortex.engine.gradient import meta_gradient
 from metacortex.learners.base import Learner
@@ -72,10 +72,10 @@ def own_model(case: Case, model: nn.Module) -> nn.Module:
 def _prepare(strategy: str, stock: bool, name: str, case: Case, model: nn.Module, batch: Batch) -> Step:
     precision = "bf16" if name == ROUNDED else "float32"
     if precision == "bf16" and not (case.own is not None and case.goal):
-        raise Unable("not part of this case")
+        raise Unable(NOT_ASKED)
     compiling, double = strategy.startswith("compile"), next(model.parameters()).dtype == torch.float64
     if compiling and not double and strategy not in case.compiled:
-        raise Unable("not part of this case")
+        raise Unable(NOT_ASKED)
     if stock and case.own is None:
         raise Unable("the same as without: the case has no network of metacortex's")
     learner, tasks = learner_of(case, model if stock else own_model(case, model)).train(), task_of(batch)

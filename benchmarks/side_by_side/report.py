@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.side_by_side.case import NOT_ASKED
 from benchmarks.side_by_side.measure import CaseResult, Row
 from benchmarks.side_by_side.steps_memory import Peak, slopes
 
-__all__ = ["memory_table", "peers_table", "table", "write"]
+__all__ = ["memory_table", "milliseconds", "peers_table", "table", "write"]
 
 
 def _spread(ratios: Sequence[float]) -> str:
@@ -20,7 +21,12 @@ def _spread(ratios: Sequence[float]) -> str:
 
 
 def _timed(row: Row | None) -> str:
-    return "–" if row is None else f"{1000 * row.median:.3g} ms ({row.contender.removeprefix('metacortex ')})"
+    return "–" if row is None else f"{milliseconds(row.median)} ms ({row.contender.removeprefix('metacortex ')})"
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits, or all that are whole."""
+    return f"{1000 * seconds:.3g}" if seconds < 1 else f"{1000 * seconds:,.0f}"
 
 
 def _beside(result: CaseResult, row: Row | None) -> str:
@@ -58,12 +64,12 @@ def peers_table(results: Sequence[CaseResult]) -> str:
             row = next((r for r in result.rows if r.contender == name), None)
             if row is None or not row.seconds:
                 cells.append("–")
-                if row is not None and row.reason is not None:
+                if row is not None and row.reason not in (None, NOT_ASKED):
                     notes.setdefault(f"{name}: {row.reason}", []).append(result.case)
                 continue
             compiled = f", compiled in {row.compiling:.0f} s" if row.compiling else ""
             pays = f", pays after {row.break_even} steps" if row.break_even is not None else ""
-            cells.append(f"{1000 * row.median:.3g}{compiled}{pays}")
+            cells.append(f"{milliseconds(row.median)}{compiled}{pays}")
         lines.append(f"| {result.case} | {' | '.join(cells)} |")
     said = [f"- {note} ({', '.join(cases)})" for note, cases in notes.items()]
     return "\n".join([*lines, "", *said]) + "\n"
@@ -110,20 +116,38 @@ def _picture(path: Path, results: Sequence[CaseResult]) -> None:
 
     if not results:
         return
-    figure = Figure(figsize=(8, 1 + 0.45 * len(results)))
-    axes = figure.add_axes((0.36, 0.2, 0.6, 0.75))
+    figure = Figure(figsize=(8, 1.6 + 0.36 * len(results)), layout="constrained")
+    axes = figure.subplots()
     for row, result in enumerate(results):
         ratios = result.ratios()
-        axes.barh(row, statistics.median(ratios), color="#4878a8")
-        axes.plot([min(ratios), max(ratios)], [row, row], color="#555555")
-        if result.goal:
-            axes.plot([result.goal], [row], marker="|", markersize=14, color="black")
+        axes.barh(row, statistics.median(ratios), color="#4878a8", label="best peer, median" if not row else None)
+        axes.plot(
+            [min(ratios), max(ratios)], [row, row], color="#555555", label="lowest to highest" if not row else None
+        )
+    marks = {
+        "best library": ("o", "#d1713c", [_median(r.ratios(r.library())) if r.library() else None for r in results]),
+        "best peer, metacortex in bf16": ("D", "#3f8f5b", [_median(r.ratios(rounded=True)) for r in results]),
+        "goal": ("|", "black", [r.goal or None for r in results]),
+    }
+    for name, (marker, colour, values) in marks.items():
+        found = [(x, row) for row, x in enumerate(values) if x is not None]
+        if found:
+            size = 14 if marker == "|" else 6
+            axes.plot(*zip(*found, strict=True), marker, color=colour, markersize=size, linestyle="", label=name)
     axes.set_yticks(range(len(results)), [r.case for r in results])
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_xlabel("time of the best peer / time of metacortex (bar: goal)")
+    ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 100) if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("times as long as metacortex")
     axes.invert_yaxis()
+    figure.legend(loc="outside lower center", ncols=5, fontsize="small", frameon=False)
     figure.savefig(path, dpi=120)
+
+
+def _median(ratios: Sequence[float]) -> float | None:
+    return statistics.median(ratios) if ratios else None
 
 
 def _memory_picture(path: Path, peaks: Sequence[Peak]) -> None:
