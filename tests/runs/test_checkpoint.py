@@ -145,6 +145,19 @@ def test_damage_is_noticed(tmp_path: Path, name: str, how: str):
         load_checkpoint(tmp_path / "last")
 
 
+def test_weights_are_read_without_the_optimiser(tmp_path: Path):
+    save_checkpoint(tmp_path / "last", _checkpoint(1))
+    expected = load_checkpoint(tmp_path / "last").model
+    (tmp_path / "last" / "optimizer.safetensors").unlink()
+    loaded = load_checkpoint(tmp_path / "last", weights_only=True)
+    assert loaded.model.keys() == expected.keys()
+    assert all(torch.equal(loaded.model[name], x) for name, x in expected.items())
+    assert loaded.optimizer == {}
+    (tmp_path / "last" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(RunError, match=r"model.safetensors does not match"):
+        load_checkpoint(tmp_path / "last", weights_only=True)
+
+
 def test_a_newer_format_is_refused(tmp_path: Path):
     save_checkpoint(tmp_path / "last", _checkpoint(1))
     path = tmp_path / "last" / "state.json"

@@ -87,7 +87,7 @@ def load_run(
     if learner is None:
         learner = _rebuilt(folder, info, {**_typed(folder, options), "norm": norm, "eval_steps": inner_steps})
     where = folder.path / "checkpoints" / name
-    saved = load_checkpoint(where)
+    saved = load_checkpoint(where, weights_only=True)
     load_weights(learner, saved.model, str(where))
     learner.to(resolve_device(device)).eval()
     policy = getattr(getattr(learner, "body", None), "norm", None)

@@ -61,8 +61,13 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
         ) from error
 
 
-def load_checkpoint(directory: Path) -> Checkpoint:
+def load_checkpoint(directory: Path, *, weights_only: bool = False) -> Checkpoint:
     """Read the newest complete checkpoint that was saved under a name.
+
+    Args:
+        directory: the name.
+        weights_only: leave the optimiser alone, which nobody but a run that goes on needs; its file may be missing, so
+            that a run can be passed on in a third of its size.
 
     Raises:
         RunError: if there is none, it is damaged, or a newer metacortex wrote it.
@@ -72,7 +77,7 @@ def load_checkpoint(directory: Path) -> Checkpoint:
         if found is None:
             raise RunError(f"no checkpoint in {directory}: the run has not saved one yet, or this is another folder")
         try:
-            return _read(found)
+            return _read(found, (_MODEL,) if weights_only else (_MODEL, _OPTIMIZER))
         except FileNotFoundError as error:
             # A training process may be replacing it right now: look again before calling it damaged.
             if attempt == 2:
@@ -108,7 +113,7 @@ def load_weights(learner: nn.Module, tensors: Mapping[str, Tensor], where: str) 
     learner.load_state_dict(dict(tensors))
 
 
-def _read(directory: Path) -> Checkpoint:
+def _read(directory: Path, parts: tuple[str, ...]) -> Checkpoint:
     try:
         state = json.loads((directory / _STATE).read_bytes())
         version, sums = int(state.pop("version")), dict(state.pop("sha256"))
@@ -119,14 +124,14 @@ def _read(directory: Path) -> Checkpoint:
             )
         if not isinstance(state["step"], int):
             raise ValueError("step")
-        data = {name: (directory / name).read_bytes() for name in (_MODEL, _OPTIMIZER)}
+        data = {name: (directory / name).read_bytes() for name in parts}
         for name, content in data.items():
             if hashlib.sha256(content).hexdigest() != sums[name]:
                 raise RunError(_damaged(directory, f"{name} does not match its checksum"))
-        model, optimizer = (safetensors.torch.load(data[name]) for name in (_MODEL, _OPTIMIZER))
+        tensors = {name: safetensors.torch.load(content) for name, content in data.items()}
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise RunError(_damaged(directory, f"{_STATE} or its tensors cannot be read ({error})")) from error
-    return Checkpoint(model, optimizer, state)
+    return Checkpoint(tensors[_MODEL], tensors.get(_OPTIMIZER, {}), state)
 
 
 def _damaged(directory: Path, why: str) -> str:

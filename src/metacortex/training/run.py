@@ -304,7 +304,7 @@ def _train(trainer: Trainer, settings: RunSettings, domain: Domain, progress: bo
         if find_directory(folder.best) is None and finished:
             save_checkpoint(folder.best, Checkpoint(learner.state_dict(), {}, {"step": state.step}))
         best = folder.best if find_directory(folder.best) is not None else folder.last
-        load_weights(learner, load_checkpoint(best).model, str(best))
+        load_weights(learner, load_checkpoint(best, weights_only=True).model, str(best))
     ranks.send(learner.state_dict())
     learner.eval()
     if ranks.first:
