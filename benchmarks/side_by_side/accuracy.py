@@ -209,7 +209,7 @@ def _over(curve: Curve, steps: int, minutes: float) -> bool:
 def table(curves: list[Curve]) -> str:
     """Markdown: seconds until the highest whole percent that all have reached, and for as many steps as they took."""
     ran = [c for c in curves if c.reason is None]
-    common = int(100 * min(max(c.accuracy) for c in ran))
+    common = int(100 * min((max(c.accuracy) for c in ran), default=0))
     lines = [
         f"| contender | s to {common} % | steps to it | steps | s | accuracy | ms per step "
         "| 10,000 steps, from the rate |",
