@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.side_by_side.case import Case, Contender, Unable
 from benchmarks.side_by_side.processes import Arrays, Racer, checked_gradient, said, timed
 
-__all__ = ["CaseResult", "Row", "compare", "gap"]
+__all__ = ["CaseResult", "Row", "compare", "gap", "milliseconds"]
 
 TOLERANCE = 1e-8
 """Largest difference of meta-gradients in float64, relative to the largest entry."""
@@ -99,7 +99,7 @@ class CaseResult:
         if mine is None:
             return f"{self.case:<34} no strategy of metacortex could do it"
         if peer is None or not ratios:
-            return f"{self.case:<34} {1000 * mine.median:.3g} ms ({mine.contender}), no peer"
+            return f"{self.case:<34} {milliseconds(mine.median)} ms ({mine.contender}), no peer"
         beside = [f"goal {self.goal:g}x"] if self.goal else []
         for row, words in ((self.best(ours=False, installed=True), "as installed"), (self.library(), "best library")):
             if row is not None:
@@ -109,7 +109,7 @@ class CaseResult:
         return (
             f"{self.case:<34} {statistics.median(ratios):5.1f}x  ({min(ratios):.1f} to {max(ratios):.1f}; "
             f"{', '.join(beside)}): "
-            f"{mine.contender} {1000 * mine.median:.3g} ms, {peer.contender} {1000 * peer.median:.3g} ms"
+            f"{mine.contender} {milliseconds(mine.median)} ms, {peer.contender} {milliseconds(peer.median)} ms"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -118,6 +118,11 @@ class CaseResult:
 
 
 _LIBRARIES = ("learn2learn", "higher", "torchopt", "easyfsl")
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits, or all that are whole."""
+    return f"{1000 * seconds:.3g}" if seconds < 1 else f"{1000 * seconds:,.0f}"
 
 
 def gap(got: Arrays, expected: Arrays) -> float:

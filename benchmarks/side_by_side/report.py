@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.side_by_side.case import NOT_ASKED
-from benchmarks.side_by_side.measure import CaseResult, Row
+from benchmarks.side_by_side.measure import CaseResult, Row, milliseconds
 from benchmarks.side_by_side.steps_memory import Peak, slopes
 
-__all__ = ["memory_table", "milliseconds", "peers_table", "table", "write"]
+__all__ = ["memory_table", "peers_table", "table", "write"]
 
 
 def _spread(ratios: Sequence[float]) -> str:
@@ -22,11 +22,6 @@ def _spread(ratios: Sequence[float]) -> str:
 
 def _timed(row: Row | None) -> str:
     return "–" if row is None else f"{milliseconds(row.median)} ms ({row.contender.removeprefix('metacortex ')})"
-
-
-def milliseconds(seconds: float) -> str:
-    """Three digits, or all that are whole."""
-    return f"{1000 * seconds:.3g}" if seconds < 1 else f"{1000 * seconds:,.0f}"
 
 
 def _beside(result: CaseResult, row: Row | None) -> str:
@@ -118,12 +113,9 @@ def _picture(path: Path, results: Sequence[CaseResult]) -> None:
         return
     figure = Figure(figsize=(8, 1.6 + 0.36 * len(results)), layout="constrained")
     axes = figure.subplots()
-    for row, result in enumerate(results):
-        ratios = result.ratios()
-        axes.barh(row, statistics.median(ratios), color="#4878a8", label="best peer, median" if not row else None)
-        axes.plot(
-            [min(ratios), max(ratios)], [row, row], color="#555555", label="lowest to highest" if not row else None
-        )
+    rows, ratios = range(len(results)), [r.ratios() for r in results]
+    axes.barh(rows, [statistics.median(x) for x in ratios], color="#4878a8", label="best peer, median")
+    axes.hlines(rows, [min(x) for x in ratios], [max(x) for x in ratios], color="#555555", label="lowest to highest")
     marks = {
         "best library": ("o", "#d1713c", [_median(r.ratios(r.library())) if r.library() else None for r in results]),
         "best peer, metacortex in bf16": ("D", "#3f8f5b", [_median(r.ratios(rounded=True)) for r in results]),
@@ -134,7 +126,7 @@ def _picture(path: Path, results: Sequence[CaseResult]) -> None:
         if found:
             size = 14 if marker == "|" else 6
             axes.plot(*zip(*found, strict=True), marker, color=colour, markersize=size, linestyle="", label=name)
-    axes.set_yticks(range(len(results)), [r.case for r in results])
+    axes.set_yticks(rows, [r.case for r in results])
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
     ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 100) if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]]

@@ -212,9 +212,7 @@ def _leaves(task: Task) -> tuple[list[Any], str]:
 
 def _inputs(learner: Learner, task: Task) -> list[Tensor]:
     given = [x for x in _leaves(task)[0] if isinstance(x, Tensor)]
-    # Whoever asked for the signature has just looked whether the layout holds.
-    layout = _LAYOUTS.get(learner) or _layout(learner)
-    return [x.detach() for x in layout.values()] + given
+    return [x.detach() for x in _layout(learner).values()] + given
 
 
 def _refuse_random(graph: GraphModule) -> None:

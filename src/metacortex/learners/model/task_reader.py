@@ -124,16 +124,16 @@ class TaskReader(nn.Module):
     def _attended(self, tokens: Tensor, description: Any) -> dict[str, Tensor]:
         """Each side's mean over its own view of the tokens ``[1, D]``."""
         steps, length = torch.arange(tokens.shape[1], device=tokens.device), description["length"]
-        views = tokens.expand(2, -1)
+        views = tokens  # one for both sides unless they are read apart
         if self.apart and "source_start" in description:
             others = [
                 (steps >= description[f"{other}_start"]) & (steps <= description[f"{other}_position"])
                 for other in ("target", "source")
             ]
-            views = views.masked_fill(torch.stack(others), UNK)
+            views = tokens.expand(2, -1).masked_fill(torch.stack(others), UNK)
         words = self.embedding(views)
-        states, _ = self.description(words, length.expand(2))
-        states = states.unflatten(-1, (2, self.size)).sum(-2)  # of both directions, [2, D, size]
+        states, _ = self.description(words, length.expand(len(views)))
+        states = states.unflatten(-1, (2, self.size)).sum(-2)  # of both directions, [views, D, size]
         real = steps < length
         scores = (states * self.queries[:, None]).sum(-1).masked_fill(~real, torch.finfo(states.dtype).min / 2)
         weights = scores.softmax(-1) * real.to(states.dtype)
