@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,8 +17,8 @@ from metacortex.comparison.measure import adaptation_memory, state_bytes
 from metacortex.comparison.plan import Cell, ComparisonPlan
 from metacortex.comparison.plots import draw_comparison
 from metacortex.comparison.run import Comparison, load_comparison, run_comparison
-from metacortex.comparison.table import rows, to_markdown, write_tables
-from metacortex.errors import RunError, SettingsError
+from metacortex.comparison.table import score_tables, to_markdown, write_tables
+from metacortex.errors import DataError, RunError, SettingsError
 from metacortex.evaluation.results import compare
 from metacortex.learners.registry import make_learner
 from metacortex.reports.comparison_report import comparison_page
@@ -113,6 +114,36 @@ def test_a_folder_of_something_else_is_left_alone(folder: str, tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_tasks_that_cannot_be_drawn_are_refused_before_training(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    with pytest.raises(DataError, match="6 examples"):
+        run_comparison(plan("protonet", data=folder, shots=(1, 4)), tmp_path / "c", lambda *said: told.append(said[0]))
+    shapes = iter([(1, 8, 8), (3, 8, 8)])
+
+    def opened(settings: object) -> SimpleNamespace:
+        return SimpleNamespace(input_shape=next(shapes), tasks=lambda split, data: None)
+
+    monkeypatch.setattr("metacortex.comparison.run.open_domain", opened)
+    with pytest.raises(DataError, match=r"digits.*same size and channels"):
+        run_comparison(plan("protonet", transfer=("digits",)), tmp_path / "c", lambda *said: told.append(said[0]))
+    assert told == []
+    assert not (tmp_path / "c").exists()
+
+
+def test_every_source_has_its_own_table(folder: str, tmp_path: Path) -> None:
+    found = run_comparison(
+        plan("nearest_neighbour", "from_scratch", data=folder, transfer=("folder:" + folder,)), tmp_path
+    )
+    own, other = score_tables(found)
+    assert own.header == ["learner", "1-shot", "2-shot", "ECE", "adapt", "memory", "training"]
+    assert other.header == ["learner", "1-shot", "2-shot"]
+    assert [row[0] for row in own.rows] == [row[0] for row in other.rows]
+    assert [row[:3] for row in own.rows] == other.rows  # the same images under another name
+    assert to_markdown(found).count("## ") == 2
+
+
 def test_tables_and_pictures(done: Comparison) -> None:
     names = [path.name for path in [*write_tables(done), *draw_comparison(done)]]
     assert names == ["table.md", "table.csv", "comparison.json", "curves.png", "curves.svg"]
@@ -123,7 +154,7 @@ def test_tables_and_pictures(done: Comparison) -> None:
         result = done.entrant(line["learner"]).results[Cell(line["data"], int(line["shot"]))]
         assert (line["metric"], float(line["score"])) == ("accuracy", result.mean)
     first = done.plan.cells[0]
-    order = [float(row[1].split()[0]) for row in rows(done)]
+    order = [float(row[1].split()[0]) for row in score_tables(done)[0].rows]
     assert order == sorted(order, reverse=True)
     assert f"{100 * done.entrant('protonet').results[first].mean:.2f}" in to_markdown(done)
     assert json.loads((done.path / "comparison.json").read_text())["yardstick"] == "fine_tuning"
@@ -190,9 +221,10 @@ def test_bad_plans() -> None:
         plan("protonet", own={"protonet": {"learner.inner_lr": 1}}).settings_of("protonet")
 
 
-def test_what_is_kept_of_a_task() -> None:
+def test_what_is_kept_of_a_task(capfd: pytest.CaptureFixture[str]) -> None:
     learner = make_learner("maml", kind="regression", input_shape=(1,), way=1, backbone="mlp")
     tasks = make_functions("sinusoid", shot=5, seed=0, split="test")
     parameters = sum(p.numel() for p in learner.meta_parameters().values())
     assert state_bytes(learner, tasks) == 4 * parameters
     assert adaptation_memory(learner, tasks) >= 4 * parameters
+    assert capfd.readouterr().err == ""  # the profiler's own lines are kept back

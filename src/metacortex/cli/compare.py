@@ -55,7 +55,7 @@ def compare_command(
     from metacortex.comparison.plan import ComparisonPlan
     from metacortex.comparison.plots import draw_comparison
     from metacortex.comparison.run import run_comparison
-    from metacortex.comparison.table import header, rows, score_name, write_tables
+    from metacortex.comparison.table import score_name, score_tables, write_tables
     from metacortex.reports.comparison_report import write_comparison_report
     from metacortex.training.trainer import limited_threads
 
@@ -83,7 +83,9 @@ def compare_command(
     if as_json:
         emit("compare", {**comparison.to_json(), "files": [str(path) for path in files]})
         return
-    table(f"{score_name(comparison)}, {plan.tasks} tasks", header(comparison), rows(comparison))
+    for part in score_tables(comparison):
+        learned = "" if part.data == plan.data else ", never trained on"
+        table(f"{part.data}{learned}: {score_name(comparison)}, {plan.tasks} tasks", part.header, part.rows)
     tell(f"* differs from {plan.yardstick} on the same tasks (paired 95 % interval)")
     tell(f"kept in {out}: {', '.join(path.name for path in files)}")
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,6 +53,7 @@ def adaptation_memory(learner: Learner, tasks: TaskSource) -> int:
         evaluating(learner),
         torch.no_grad(),
         fused_kernels(),
+        _unannounced(),
         profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace,
     ):
         learner.adapt(task.support, description=task.description)
@@ -57,6 +62,25 @@ def adaptation_memory(learner: Learner, tasks: TaskSource) -> int:
         held += event.self_cpu_memory_usage
         peak = max(peak, held)
     return peak
+
+
+@contextmanager
+def _unannounced() -> Iterator[None]:
+    """Keep back the lines ``USDT:…`` that PyTorch's profiler writes, and that no setting of it turns off."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            for line in file:
+                if not line.startswith(b"USDT:"):
+                    os.write(2, line)
 
 
 def _first(tasks: TaskSource, count: int) -> Iterator[Task]:

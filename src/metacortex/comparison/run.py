@@ -10,11 +10,12 @@ from typing import Any
 
 from metacortex.comparison.measure import adaptation_memory, adaptation_seconds, state_bytes
 from metacortex.comparison.plan import Cell, ComparisonPlan
-from metacortex.errors import LearnerError, RunError
+from metacortex.errors import DataError, LearnerError, RunError
 from metacortex.evaluation.intervals import Interval
 from metacortex.evaluation.results import EvaluationResult, compare, load_result
-from metacortex.evaluation.run import evaluate_run, load_run
+from metacortex.evaluation.run import elsewhere, evaluate_run, load_run
 from metacortex.learners.base import Learner
+from metacortex.runs.build import with_size
 from metacortex.runs.domain import open_domain
 from metacortex.runs.files import write_file
 from metacortex.training.progress import TrainingEvent
@@ -136,10 +137,12 @@ def run_comparison(plan: ComparisonPlan, out: Path | str, tell: Tell = lambda wh
     Raises:
         RunError: if the folder holds another comparison, or cannot be used.
         SettingsError: for settings that a learner cannot use, before anything is trained.
+        DataError: if the test tasks of a column cannot be drawn, before anything is trained.
     """
     folder = Path(out)
     for learner in plan.learners:
         plan.settings_of(learner)
+    _check_cells(plan)
     _claim(folder, plan)
     entrants = tuple(_enter(learner, plan, folder, tell) for learner in plan.learners)
     return Comparison(plan, entrants, folder)
@@ -156,6 +159,21 @@ def load_comparison(path: Path | str) -> Comparison:
     if plan is None:
         raise RunError(f"{folder} holds no comparison: make one with `metacortex compare --out {folder}`")
     return Comparison(plan, tuple(_read(folder / "learners" / f"{name}.json") for name in plan.learners), folder)
+
+
+def _check_cells(plan: ComparisonPlan) -> None:
+    settings = with_size(plan.settings_of(plan.learners[0]))
+    shape: tuple[int, ...] | None = None
+    for data in dict.fromkeys(cell.data for cell in plan.cells):
+        domain = open_domain(elsewhere(settings, data, None, {}).data)
+        shape = shape or domain.input_shape
+        if domain.input_shape != shape:
+            raise DataError(
+                f"'{plan.data}' has inputs of shape {shape}, '{data}' of {domain.input_shape}: "
+                "transfer to data of the same size and channels"
+            )
+        for shot in plan.shots:
+            domain.tasks("test", elsewhere(settings, data, None, {"data.shot": shot}).data)
 
 
 def _claim(folder: Path, plan: ComparisonPlan) -> None:

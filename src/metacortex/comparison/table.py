@@ -6,22 +6,60 @@ import csv
 import io
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
+from metacortex.comparison.plan import Cell
 from metacortex.comparison.run import Comparison, Entrant
 from metacortex.runs.files import write_file
 
-__all__ = ["header", "rows", "score_name", "to_csv", "to_markdown", "write_tables"]
+__all__ = ["ScoreTable", "score_name", "score_tables", "to_csv", "to_markdown", "write_tables"]
 
 
-def header(comparison: Comparison) -> list[str]:
-    """Names of the columns."""
-    cells = [str(cell) for cell in comparison.plan.cells]
-    return ["learner", *cells, "ECE", "adapt", "memory", "training"]
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores on the tasks of one data source, as texts.
+
+    Attributes:
+        data: the source.
+        header: names of the columns; those of the source that all learned from also have what each learner costs.
+        rows: one per learner, best at the first column of the comparison first; a star marks a paired difference
+            to the yardstick that excludes 0.
+    """
+
+    data: str
+    header: list[str]
+    rows: list[list[str]]
 
 
-def rows(comparison: Comparison) -> list[list[str]]:
-    """A row of texts per learner, best first; a star marks a paired difference to the yardstick that excludes 0."""
+def score_tables(comparison: Comparison) -> list[ScoreTable]:
+    """A table for each data source, that which all learned from first, then those of the transfer."""
+    plan, entrants = comparison.plan, _best_first(comparison)
+    tables = []
+    for data in dict.fromkeys(cell.data for cell in plan.cells):
+        cells = [cell for cell in plan.cells if cell.data == data]
+        own = data == plan.data
+        tables.append(
+            ScoreTable(
+                data,
+                ["learner", *(f"{cell.shot}-shot" for cell in cells), *(_COSTS if own else [])],
+                [
+                    [
+                        e.learner,
+                        *(_score(comparison, e, cell) for cell in cells),
+                        *(_costs(e, plan.cells[0]) if own else []),
+                    ]
+                    for e in entrants
+                ],
+            )
+        )
+    return tables
+
+
+_COSTS = ["ECE", "adapt", "memory", "training"]
+
+
+def _best_first(comparison: Comparison) -> list[Entrant]:
     first = comparison.plan.cells[0]
 
     def order(entrant: Entrant) -> float:
@@ -30,24 +68,23 @@ def rows(comparison: Comparison) -> list[list[str]]:
             return math.inf
         return -result.mean if result.higher_is_better else result.mean
 
-    return [_row(comparison, entrant) for entrant in sorted(comparison.entrants, key=order)]
+    return sorted(comparison.entrants, key=order)
 
 
-def _row(comparison: Comparison, entrant: Entrant) -> list[str]:
-    texts = []
-    for cell in comparison.plan.cells:
-        result = entrant.results.get(cell)
-        if result is None:
-            texts.append("-")
-            continue
-        difference = comparison.advantage(entrant.learner, cell)
-        star = "*" if difference is not None and difference.excludes_zero else ""
-        texts.append(f"{result.figure.removesuffix(' %')}{star}")
-    first = entrant.results.get(comparison.plan.cells[0])
-    ece = None if first is None else first.diagnosis.get("ece")
+def _score(comparison: Comparison, entrant: Entrant, cell: Cell) -> str:
+    result = entrant.results.get(cell)
+    if result is None:
+        return "-"
+    difference = comparison.advantage(entrant.learner, cell)
+    star = "*" if difference is not None and difference.excludes_zero else ""
+    return f"{result.figure.removesuffix(' %')}{star}"
+
+
+def _costs(entrant: Entrant, first: Cell) -> list[str]:
+    """Texts for the columns of `_COSTS`."""
+    result = entrant.results.get(first)
+    ece = None if result is None else result.diagnosis.get("ece")
     return [
-        entrant.learner,
-        *texts,
         "-" if ece is None else f"{100 * ece:.1f}",
         f"{1000 * entrant.adapt_seconds:.1f} ms",
         f"{entrant.adapt_bytes / 2**20:.1f} MiB",
@@ -74,11 +111,16 @@ def to_markdown(comparison: Comparison) -> str:
         f"{score_name(comparison)} ± 95 % interval; a star: the paired "
         f"difference to {plan.yardstick} on the same tasks excludes 0. ECE in % at {plan.cells[0]}.",
         "",
-        "| " + " | ".join(header(comparison)) + " |",
-        "|" + "---|" * len(header(comparison)),
-        *("| " + " | ".join(row) + " |" for row in rows(comparison)),
-        "",
     ]
+    for table in score_tables(comparison):
+        lines += [
+            f"## {table.data}",
+            "",
+            "| " + " | ".join(table.header) + " |",
+            "|" + "---|" * len(table.header),
+            *("| " + " | ".join(row) + " |" for row in table.rows),
+            "",
+        ]
     for entrant in comparison.entrants:
         lines += [f"- {entrant.learner} cannot serve {cell}: {why}" for cell, why in entrant.refused.items()]
     return "\n".join(lines).rstrip() + "\n"

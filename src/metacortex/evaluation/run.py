@@ -28,7 +28,7 @@ from metacortex.tasks.functions import function_names
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner
 
-__all__ = ["LoadedRun", "evaluate_run", "keep_result", "load_run"]
+__all__ = ["LoadedRun", "elsewhere", "evaluate_run", "keep_result", "load_run"]
 
 _NAMES = {"norm": "batch-norm policy (norm)", "eval_steps": "inner steps (inner_steps)"}
 
@@ -229,18 +229,33 @@ def _where(
     loaded: LoadedRun, data: str | Dataset | None, protocol: str | None, sizes: dict[str, Any]
 ) -> tuple[RunSettings, Domain]:
     """Settings and source of the tasks: those of the run, with what was asked for instead."""
+    if data is None and loaded.folder.info()["data"].get("source") is None:
+        raise RunError(f"the run in {loaded.folder.path} was trained on data of your own: pass it with data=…")
+    settings = elsewhere(loaded.settings, data if isinstance(data, str) else None, protocol, sizes)
+    return settings, ImageDomain(data) if isinstance(data, Dataset) else open_domain(settings.data, loaded.folder.path)
+
+
+def elsewhere(settings: RunSettings, data: str | None, protocol: str | None, sizes: Mapping[str, Any]) -> RunSettings:
+    """The settings of a run with another source, split protocol or size of the tasks.
+
+    Args:
+        settings: of the run.
+        data: name of the source; ``None`` for that of the run.
+        protocol: of the source; ``None`` for that of the run, or the usual one of another source.
+        sizes: ``"data.way"``, ``"data.shot"``, ``"data.queries"`` and ``"data.seed"``; ``None`` for those of the run.
+
+    Raises:
+        SettingsError: for values out of range.
+    """
     changes = dict(sizes)
-    if isinstance(data, str) and data != loaded.settings.data.name:
+    if data is not None and data != settings.data.name:
         # Another source has its own protocol and rotations.
         changes |= {"data.name": data, "data.protocol": protocol, "data.rotations": None}
-        if isinstance(loaded.settings.data, DataSettings) and data not in function_names():
+        if isinstance(settings.data, DataSettings) and data not in function_names():
             changes |= {"data.protocol": protocol or "", "data.rotations": ""}
     elif protocol is not None:
         changes["data.protocol"] = protocol
-    if data is None and loaded.folder.info()["data"].get("source") is None:
-        raise RunError(f"the run in {loaded.folder.path} was trained on data of your own: pass it with data=…")
-    settings = merge(loaded.settings, changes)
-    return settings, ImageDomain(data) if isinstance(data, Dataset) else open_domain(settings.data, loaded.folder.path)
+    return merge(settings, changes)
 
 
 def _same_shape(loaded: LoadedRun, domain: Domain) -> None:

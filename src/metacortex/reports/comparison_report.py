@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metacortex.comparison.run import Comparison, Entrant, load_comparison
-from metacortex.comparison.table import header, rows, score_name
+from metacortex.comparison.table import score_name, score_tables
 from metacortex.errors import MetacortexError
 from metacortex.reports.page import Page, Picture, Section, Table, write_page
 from metacortex.reports.run_report import (
@@ -63,7 +63,10 @@ def comparison_page(comparison: Comparison) -> Page:
     sections = [
         Section(
             "Scores",
-            tables=[Table(header(comparison), rows(comparison), f"{score_name(comparison)} ± 95 % interval")],
+            tables=[
+                Table(part.header, part.rows, f"{part.data}: {score_name(comparison)} ± 95 % interval")
+                for part in score_tables(comparison)
+            ],
             note=f"A star: the paired difference to {plan.yardstick} on the same tasks excludes 0.",
         ),
         Section("Examples needed", pictures=pictures),
