@@ -47,6 +47,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         (["evaluate", "RUN", "--data", "./nowhere"], "no such folder"),
         (["evaluate", "RUN", "--split", "tset"], "unknown split 'tset': did you mean 'test'?"),
         (["evaluate", "RUN", "--norm", "suport"], "unknown value for learner.norm 'suport': did you mean 'support'?"),
+        (["evaluate", "RUN", "--most-pairs", "2"], "--most-pairs is for runs that translate"),
         (["evaluate", "RUN", "--checkpoint", "worst"], "unknown checkpoint 'worst'"),
         (["evaluate", "RUN", "--way", "500"], "500"),
         (["evaluate", "RUN", "--shot", "50"], "50"),

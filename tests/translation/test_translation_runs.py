@@ -120,6 +120,8 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["evaluate", str(run), "--pairs", "en-fr", "--json", "--quiet"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert {"bleu", "chrf", "bleu_shuffled_description", "protocol"} <= set(said)
+    assert main(["evaluate", str(run), "--way", "3"]) == 2
+    assert "--way is for runs on images" in capsys.readouterr().err
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("one\teins\ntwo\tzwei\n")
     assert main(["translate", str(run), "--from", "en", "--to", "de", "--pairs", str(pairs), "three"]) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -126,6 +126,9 @@ def evaluate_command(
 
     asked = {"pairs": pairs, "describe": describe, "sentences": sentences, "most": most, "against": against or []}
     if RunFolder.open(run).info().get("learner", {}).get("kind") == "translation":
+        sizes = {"data": data, "protocol": protocol, "way": way, "queries": queries, "seed": seed}
+        others = {"norm": norm, "inner-steps": inner_steps, "views": views - 1, "set": assignments}
+        _refuse({**sizes, **others}, "is for runs on images or functions, this one translates")
         options = {**asked, "split": split, "beam": beam, "shot": shot, "checkpoint": checkpoint, "device": device}
         with limited_threads(threads):
             if shots:
@@ -134,9 +137,10 @@ def evaluate_command(
                 score_sets(run, options, as_json=as_json, quiet=quiet)
             write_run_report(run)
         return
-    for name, value in {**asked, "shots": shots, "topics": topics}.items():
-        if value:
-            raise SettingsError(f"--{name} is for runs that translate, this one is a run on images or functions")
+    asked["most-pairs"] = asked.pop("most")
+    _refuse(
+        {**asked, "shots": shots, "topics": topics}, "is for runs that translate, this one is on images or functions"
+    )
     with limited_threads(threads), bar("evaluating", show=not quiet) as progress:
         result = evaluate_run(
             run,
@@ -167,6 +171,12 @@ def evaluate_command(
     _show(run, result, as_json=as_json)
     if failure is not None:
         raise failure
+
+
+def _refuse(flags: dict[str, Any], why: str) -> None:
+    for name, value in flags.items():
+        if value:
+            raise SettingsError(f"--{name} {why}")
 
 
 def _show(run: Path, result: EvaluationResult, *, as_json: bool) -> None:
