@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from metacortex.data.text.corpus import Corpus, Sentences
 from metacortex.errors import DataError, SettingsError
 from metacortex.tasks.topics import Topics
+from metacortex.tasks.vocabulary import vocabulary_lines
 
 ABOUT = ("dog snow grass", "guitar stage singer", "kitchen cook onions")
 
@@ -56,3 +59,15 @@ def test_impossible_topics(corpus: Corpus) -> None:
         Topics.find(corpus, 3, language="xx")
     with pytest.raises(SettingsError, match="unknown language"):
         Topics.find(corpus, 3, language="fr")
+
+
+def test_subwords_know_nothing_of_topics_kept_from_training(corpus: Corpus) -> None:
+    topics = Topics.of_groups(corpus)
+    shown = list(vocabulary_lines(corpus, topics, only_topics=(0, 1)))
+    written = {line for line in shown if any(word in line.split() for word in ABOUT[2].split())}
+    assert not written
+    assert sum(line == "x" for line in shown) == 40
+    told = list(itertools.islice(vocabulary_lines(corpus, topics, only_topics=(0, 1)), 80, None))
+    assert told
+    assert all("topic c" not in line for line in told)
+    assert len(list(vocabulary_lines(corpus, topics))) > len(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from metacortex.cli.main import main
 from metacortex.data.text.corpus import Corpus, Sentences
-from metacortex.errors import DataError, SettingsError
+from metacortex.errors import DataError, RunError, SettingsError
 from metacortex.evaluation.translation import TranslationScores
 from metacortex.settings import TextSettings
 from metacortex.translation.curves import FewShotCurves, few_shot_curves, write_curves
@@ -63,6 +64,14 @@ def test_curves_that_cannot_be(run: Path) -> None:
         few_shot_curves([run])
     with pytest.raises(DataError, match="lower shot"):
         few_shot_curves([run], shots=(500,), pairs="en-de")
+
+
+def test_a_run_that_knows_what_is_new_to_the_first_is_refused(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    config = copy / "config.toml"
+    config.write_text(config.read_text().replace('pairs = ""', 'pairs = "en-fr"'))
+    with pytest.raises(RunError, match=r"trained on en-de, which is new to"):
+        few_shot_curves([copy, run], shots=(0,), pairs="en-de", sentences=2)
 
 
 def report(**translations: list[str]) -> TranslationReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def test_a_line_in_a_line_out(text: TextRun) -> None:
     assert len(found) == len(lines)
     assert (found[1].texts, found[2].texts) == (("",), ("",))
     assert found[0] == found[5]
+    twice = text.translator("en", "de").translate(["one", ""], beam=2, best=2)
+    assert [len(t.texts) for t in twice] == [2, 2]
     assert [t.cut for t in found] == [False, False, False, False, True, False]
 
 
@@ -83,6 +86,31 @@ def test_whole_sets_with_true_and_false_descriptions(run: Path, text: TextRun) -
     again = evaluate_translation(run, pairs="en-de", falsify=False, save=False)
     assert again.pairs[0].translations == report.pairs[0].translations
     assert again.mean("wrong_description") is None
+
+
+def test_sets_smaller_than_a_training_task_and_long_names(run: Path, counting: Path, tmp_path: Path) -> None:
+    chosen = ",".join(["en-de", "fr-en", "de-en"] * 12)  # twelve lines each, training tasks had eight queries
+    copy = shutil.copytree(run, tmp_path / "run")
+    report = evaluate_translation(copy, pairs=chosen, sentences=2, falsify=False, checkpoint="last")
+    assert len(report.pairs) == 3
+    assert report.path is not None
+    assert len(report.path.name) < 150
+    assert "last" in report.path.name
+
+
+def test_a_corpus_that_changed_and_lost_subwords_are_refused(counting: Path, tmp_path: Path, run: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    text = shutil.copytree(counting, tmp_path / "text")
+    config = copy / "config.toml"
+    config.write_text(config.read_text().replace(str(counting), str(text)))
+    TextRun(copy)
+    lines = sorted(text.glob("train.de"))[0]
+    lines.write_text(lines.read_text().replace("eins", "einz"))
+    with pytest.raises(RunError, match="other text"):
+        TextRun(copy)
+    (copy / "subwords.model").unlink()
+    with pytest.raises(RunError, match=r"lost subwords\.model"):
+        TextRun(copy)
 
 
 def test_what_makes_no_difference_is_translated_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "evaluate_command"]
 
+TASKS = 600
+"""Test tasks unless another number is asked for."""
+
 _EPILOG = examples(
     [
         "evaluate runs/proto",
@@ -55,7 +58,7 @@ def evaluate_command(
         int | None, typer.Option(min=0, help="Support examples per class; example pairs.", show_default=False)
     ] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Query examples per class.", show_default=False)] = None,
-    tasks: Annotated[int, typer.Option(min=1, help="Number of test tasks.")] = 600,
+    tasks: Annotated[int, typer.Option(min=1, help="Number of test tasks.")] = TASKS,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the test tasks.", show_default=False)] = None,
     norm: Annotated[str | None, typer.Option(help="Another batch-norm policy.", show_default=False)] = None,
     inner_steps: Annotated[
@@ -108,6 +111,16 @@ def evaluate_command(
     topics: Annotated[
         str, typer.Option(metavar="N,N…", rich_help_panel=TRANSLATION, help="Topics for the curve to keep within.")
     ] = "",
+    tune_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=0, rich_help_panel=TRANSLATION, help="Updates of fine-tuning in the curve.", show_default=False
+        ),
+    ] = None,
+    tune_lr: Annotated[
+        float | None,
+        typer.Option(min=0, rich_help_panel=TRANSLATION, help="Learning rate of these updates.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", rich_help_panel=TRANSLATION, help="Where the curve goes.", show_default=False),
@@ -125,22 +138,24 @@ def evaluate_command(
     from metacortex.training.trainer import limited_threads
 
     asked = {"pairs": pairs, "describe": describe, "sentences": sentences, "most": most, "against": against or []}
+    drawn = {"topics": topics, "tune_steps": tune_steps, "tune_lr": tune_lr}
+    if not shots:
+        _refuse({**drawn, "out": out}, "is for the curve that --shots draws")
     if RunFolder.open(run).info().get("learner", {}).get("kind") == "translation":
         sizes = {"data": data, "protocol": protocol, "way": way, "queries": queries, "seed": seed}
-        others = {"norm": norm, "inner-steps": inner_steps, "views": views - 1, "set": assignments}
+        others = {"norm": norm, "inner-steps": inner_steps, "views": views - 1 or None, "set": assignments}
+        others |= {"tasks": tasks - TASKS or None, "precision": None if precision == "float32" else precision}
         _refuse({**sizes, **others}, "is for runs on images or functions, this one translates")
         options = {**asked, "split": split, "beam": beam, "shot": shot, "checkpoint": checkpoint, "device": device}
         with limited_threads(threads):
             if shots:
-                draw_curves_of(run, {**options, "shots": shots, "topics": topics}, out, as_json=as_json, quiet=quiet)
+                draw_curves_of(run, {**options, **drawn, "shots": shots}, out, as_json=as_json, quiet=quiet)
             else:
                 score_sets(run, options, as_json=as_json, quiet=quiet)
             write_run_report(run)
         return
-    asked["most-pairs"] = asked.pop("most")
-    _refuse(
-        {**asked, "shots": shots, "topics": topics}, "is for runs that translate, this one is on images or functions"
-    )
+    asked |= {"most-pairs": asked.pop("most"), "beam": beam - 1 or None}
+    _refuse({**asked, "shots": shots}, "is for runs that translate, this one is on images or functions")
     with limited_threads(threads), bar("evaluating", show=not quiet) as progress:
         result = evaluate_run(
             run,
@@ -175,8 +190,8 @@ def evaluate_command(
 
 def _refuse(flags: dict[str, Any], why: str) -> None:
     for name, value in flags.items():
-        if value:
-            raise SettingsError(f"--{name} {why}")
+        if value not in (None, "", []):
+            raise SettingsError(f"--{name.replace('_', '-')} {why}")
 
 
 def _show(run: Path, result: EvaluationResult, *, as_json: bool) -> None:

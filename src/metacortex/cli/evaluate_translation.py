@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metacortex.cli.output import bar, emit, table, tell
-from metacortex.errors import SettingsError
+from metacortex.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
+    from metacortex.data.text.corpus import Pair
     from metacortex.evaluation.translation import BleuComparison
     from metacortex.translation.curves import FewShotCurves
     from metacortex.translation.evaluate import TranslationReport
@@ -19,7 +20,8 @@ __all__ = ["draw_curves_of", "score_sets"]
 
 def score_sets(run: Path, options: Mapping[str, Any], *, as_json: bool, quiet: bool) -> None:
     """Score a run on whole sets, with true and false descriptions, and maybe against other runs."""
-    from metacortex.translation.evaluate import MOST_PAIRS, compare_translations, evaluate_translation
+    from metacortex.runs.folder import RunFolder
+    from metacortex.translation.evaluate import MOST_PAIRS, compare_translations, evaluate_translation, keep_translation
     from metacortex.translation.kept import read_report
 
     most = MOST_PAIRS if options["most"] is None else options["most"]
@@ -27,28 +29,37 @@ def score_sets(run: Path, options: Mapping[str, Any], *, as_json: bool, quiet: b
     shared["device"] = options["device"]
     own = {"shot": options["shot"], "description": options["describe"], "checkpoint": options["checkpoint"]}
     with bar("translating", show=not quiet) as progress:
-        report = evaluate_translation(run, pairs=options["pairs"], most=most, progress=progress, **shared, **own)
+        report = evaluate_translation(
+            run, pairs=options["pairs"], most=most, save=False, progress=progress, **shared, **own
+        )
     others = []
     for other in options["against"]:
         if other.is_file():
             others.append(read_report(other))
             continue
-        pairs = _common(report, other)
+        given = {"pairs": _common(report, other), "most": 0, "falsify": False, **shared, **_told_alike(own, other)}
         with bar(f"translating with {other.name}", show=not quiet) as progress:
-            others.append(evaluate_translation(other, pairs=pairs, most=0, falsify=False, progress=progress, **shared))
+            others.append(evaluate_translation(other, progress=progress, **given))
     rows = []
     if others:
         whole, each = compare_translations(report, others)
         rows = [(str(path), one) for path, one in zip(options["against"], each, strict=True)]
         rows += [("all together", whole)] if len(each) > 1 else []
+    failure = None
+    try:
+        report = keep_translation(RunFolder.open(run), report)
+    except RunError as error:
+        failure = error  # what took minutes is shown all the same
     if as_json:
         saved = None if report.path is None else str(report.path)
         against = {"against": [_compared(name, one) for name, one in rows]} if rows else {}
         emit("evaluate", {**report.to_json(translations=False), **against, "run": str(run), "saved": saved})
-        return
-    _show_report(report)
-    for name, one in rows:
-        tell(_sentence(name, one))
+    else:
+        _show_report(report)
+        for name, one in rows:
+            tell(_sentence(name, one))
+    if failure is not None:
+        raise failure
 
 
 def draw_curves_of(run: Path, options: Mapping[str, Any], out: Path | None, *, as_json: bool, quiet: bool) -> None:
@@ -57,7 +68,8 @@ def draw_curves_of(run: Path, options: Mapping[str, Any], out: Path | None, *, a
 
     if options["shot"] is not None or options["checkpoint"] is not None:
         raise SettingsError("--shots is a curve of the best checkpoints: leave out --shot and --checkpoint")
-    asked = {"sentences": options["sentences"], "most": options["most"], "description": options["describe"]}
+    asked = {key: options[key] for key in ("sentences", "most", "tune_steps", "tune_lr")}
+    asked["description"] = options["describe"]
     with bar("teaching and translating", show=not quiet) as progress:
         curves = few_shot_curves(
             [run, *options["against"]],
@@ -85,14 +97,36 @@ def _common(report: TranslationReport, other: Path) -> str:
     from metacortex.settings import TextSettings
 
     data = RunFolder.open(other).settings().data
-    names = [show_pair(row.pair) for row in report.pairs]
+    scored = [row.pair for row in report.pairs]
+    kept, limit = scored, ""
+    if isinstance(data, TextSettings) and data.languages:
+        limit, known = data.languages, {code.strip() for code in data.languages.split(",")}
+        kept = [pair for pair in kept if known.issuperset(pair)]
     if isinstance(data, TextSettings) and data.pairs and data.pairs not in PAIR_KINDS:
-        trained = {name.strip() for name in data.pairs.split(",")}
-        kept = [name for name in names if name in trained]
-        if not kept:
-            raise SettingsError(f"{other} was trained on {data.pairs}, none of which was scored: {', '.join(names)}")
-        return ",".join(kept)
-    return ",".join(names)
+        limit, trained = data.pairs, {name.strip() for name in data.pairs.split(",")}
+        kept = [pair for pair in kept if show_pair(pair) in trained]
+    if not kept:
+        raise SettingsError(f"{other} was trained on {limit}, none of which was scored: {_listed(scored)}")
+    return _listed(kept)
+
+
+def _listed(pairs: Sequence[Pair]) -> str:
+    from metacortex.data.text.corpus import show_pair
+
+    return ",".join(map(show_pair, pairs))
+
+
+def _told_alike(own: Mapping[str, Any], other: Path) -> dict[str, Any]:
+    """What was asked for of a run's description, where another run can be told the same; else it has its own."""
+    from metacortex.runs.folder import RunFolder
+    from metacortex.settings import TextSettings
+
+    data = RunFolder.open(other).settings().data
+    asked = {key: own[key] for key in ("shot", "description") if own[key] is not None}
+    if not asked or not isinstance(data, TextSettings):
+        return {}
+    told = asked.get("description", data.description)
+    return asked if data.description == "any" or (data.description == told and told in ("pairs", "both")) else {}
 
 
 def _compared(name: str, one: BleuComparison) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class TranslationDomain:
             self.subwords = Subwords.open(kept)
         else:
             size = settings.vocabulary or _VOCABULARY.get(settings.name, _USUAL_VOCABULARY)
-            self.subwords = learn_subwords(self.corpus, size, topics=self.topics)
+            self.subwords = learn_subwords(self.corpus, size, topics=self.topics, only_topics=self._shown(settings))
         self.text = EncodedCorpus(self.corpus, self.subwords)
         self.fingerprint = f"{self.corpus.fingerprint[:32]}{self.subwords.fingerprint[:32]}"
 
@@ -138,9 +138,20 @@ class TranslationDomain:
             pairs = self.corpus.pairs(pairs)  # type: ignore[assignment, arg-type]
             if not pairs:
                 raise DataError(f"corpus '{self.name}' has no pairs of the kind '{data.pairs}'")
+        return TranslationTasks(
+            self.text,
+            spec,
+            seed=seed,
+            split=split,
+            pairs=pairs,
+            topics=self.topics,
+            only_topics=self._shown(data),
+        )
+
+    def _shown(self, data: TextSettings) -> range | None:
+        """The topics that training tasks show; the last ones are held out."""
         topics = self.topics
-        shown = None if topics is None else range(len(topics) - min(data.held_out_topics, len(topics) - 1))
-        return TranslationTasks(self.text, spec, seed=seed, split=split, pairs=pairs, topics=topics, only_topics=shown)
+        return None if topics is None else range(len(topics) - min(data.held_out_topics, len(topics) - 1))
 
 
 def _support(data: TextSettings, *, most: bool = False) -> int | tuple[int, int]:

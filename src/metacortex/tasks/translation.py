@@ -39,8 +39,9 @@ class TranslationTasks:
 
     Task ``i`` is a pure function of ``(seed, split, i)``, the spec and the corpus in subwords. It is one directed
     pair of languages (and, with topics, one topic), each as likely. Support and query never share a line. What is
-    told of a task (`TranslationSpec`: ``description``, ``wording``, ``told``, ``shot``) changes no query, and the
-    support pairs of a larger ``shot`` begin with those of a smaller one.
+    told of a task (`TranslationSpec`: ``description``, ``wording``, ``told``, ``shot``) changes no query (only with
+    topics, a larger ``shot`` may leave out some that have too few lines), and the support pairs of a larger ``shot``
+    begin with those of a smaller one.
 
     Args:
         text: the corpus in subwords.
@@ -200,8 +201,13 @@ class TranslationTasks:
 
         Raises:
             DataError: if the split has no line of the pair (and topic), or there are too few for the support.
-            SettingsError: for a size below one, a shot that the description excludes, or an unknown language.
+            SettingsError: for a size below one, a shot that the description excludes, an unknown language or topic.
         """
+        known = 0 if self._topics is None else len(self._topics)
+        if topic >= known:
+            raise SettingsError(
+                f"there is no topic {topic}: " + (f"topics are numbered 0..{known - 1}" if known else "there are none")
+            )
         (found,) = parse_pairs([pair], self.text.corpus.languages)
         spec = self.spec if shot is None else replace(self.spec, shot=shot)
         if size < 1 or min(variant, limit) < 0:
@@ -212,7 +218,7 @@ class TranslationTasks:
         key = fold(root_key(self.seed, f"covering/{self.split}/{show_pair(found)}"), variant)
         nothing = np.zeros(0, dtype=np.int64)
         start = self._plan(0, key, Pool(found, topic), nothing, spec.range_of("shot")[1])
-        if topic >= 0 and self._topics is not None:
+        if self._topics is not None and topic >= 0:
             rows = rows[np.isin(rows, self._topics.rows(self.split, topic))]
         if self.support_split == self.split:
             rows = rows[~np.isin(rows, start.support)]

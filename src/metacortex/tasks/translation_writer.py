@@ -102,6 +102,6 @@ class TaskWriter:
                 self._words.clear()
             corpus = self._text.corpus
             names = None if told is None else (corpus.languages[told[0]], corpus.languages[told[1]])
-            numbers = (-1, -1) if told is None else (corpus.number(told[0]), corpus.number(told[1]))
+            numbers = (-1, -1) if told is None else (corpus.tag(told[0]), corpus.tag(told[1]))
             self._words[words, told] = description_tensors(self._text.subwords, words, names, numbers)
         return {name: tensor.clone() for name, tensor in self._words[words, told].items()}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from metacortex.data.text.subwords import Subwords
 from metacortex.tasks.descriptions import TRAINING, describe
@@ -20,7 +22,12 @@ _SHARE = 20
 
 
 def learn_subwords(
-    corpus: Corpus, size: int = 8000, *, kind: Literal["bpe", "unigram"] = "bpe", topics: Topics | None = None
+    corpus: Corpus,
+    size: int = 8000,
+    *,
+    kind: Literal["bpe", "unigram"] = "bpe",
+    topics: Topics | None = None,
+    only_topics: Sequence[int] | None = None,
 ) -> Subwords:
     """Learn the subwords of a corpus and of the descriptions of its training tasks.
 
@@ -29,27 +36,32 @@ def learn_subwords(
         size: number of subwords.
         kind: see `metacortex.data.text.subwords.Subwords.learn`.
         topics: whose names the descriptions may contain.
+        only_topics: numbers of those that training shows, of whose lines alone is learned; all when not given.
 
     Raises:
         DataError: if there is no training text.
         SettingsError: for a size that cannot hold the characters of the text.
         MissingExtraError: if sentencepiece is not installed.
     """
-    return Subwords.learn(vocabulary_lines(corpus, topics), size, kind=kind)
+    return Subwords.learn(vocabulary_lines(corpus, topics, only_topics), size, kind=kind)
 
 
-def vocabulary_lines(corpus: Corpus, topics: Topics | None = None) -> Iterator[str]:
+def vocabulary_lines(
+    corpus: Corpus, topics: Topics | None = None, only_topics: Sequence[int] | None = None
+) -> Iterator[str]:
     """The lines that subwords are learned from: the training lines, then descriptions over and over."""
+    shown = None if topics is None or only_topics is None else list(only_topics)
+    rows = None if topics is None or shown is None else np.flatnonzero(np.isin(topics.labels["train"], shown))
+    names = ("",) if topics is None else tuple(topics.names[i] for i in shown or range(len(topics)))
     count = 0
-    for line in corpus.training_lines():
+    for line in corpus.training_lines(None if rows is None else rows.tolist()):
         count += 1
         yield line
-    yield from itertools.islice(_descriptions(corpus, topics), count // _SHARE)
+    yield from itertools.islice(_descriptions(corpus, names), count // _SHARE)
 
 
-def _descriptions(corpus: Corpus, topics: Topics | None) -> Iterator[str]:
+def _descriptions(corpus: Corpus, names: Sequence[str]) -> Iterator[str]:
     """Without an end, made as they are asked for: pairs times wordings may be many more than are wanted."""
-    names = topics.names if topics is not None else ("",)
     pairs = [(corpus.languages[source], corpus.languages[target]) for source, target in corpus.pairs("trained")]
     if not pairs:
         return

@@ -2,7 +2,8 @@
 
 All runs are shown the same pairs and translate the same sentences. A learner does with the pairs what it does: MetaLSTM
 reads them and writes weights, Meta-MT updates its weights; what they make is also fine-tuned, as is a learner that does
-nothing with pairs. *From scratch* is the network of the first run with fresh weights, trained on the pairs alone.
+nothing with pairs. *From scratch* is the network of the first run with fresh weights, trained on the pairs alone, with
+more updates and at a higher rate, as it has everything to learn.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ SHOTS = (0, 1, 5, 10, 50, 200)
 """Numbers of example pairs of the usual curve."""
 
 CURVES_VERSION = 1
+
+SCRATCH_STEPS, SCRATCH_LR = 400, 5e-3
+"""Updates on the examples, and their learning rate, of a network with fresh weights."""
 
 Progress = Callable[[int, int], None]
 
@@ -157,12 +161,12 @@ def few_shot_curves(
         tune_lr: their learning rate.
         tuned: with another curve for each run that reads examples or learns from them in its own way, of what it
             makes of them and the updates after that.
-        scratch: with a curve of the first run's network trained on the examples alone.
+        scratch: with a curve of the first run's network trained on the examples alone, `SCRATCH_STEPS` updates.
         device: where to compute, see `metacortex.engine.devices.resolve_device`.
         progress: called with (translated sets, sets).
 
     Raises:
-        RunError: if a run cannot be used.
+        RunError: if a run cannot be used, or was trained on a pair that is new to the first one.
         SettingsError: for no run, no or negative shots, or pairs or topics that do not exist.
         DataError: if there are too few examples or sentences.
     """
@@ -173,15 +177,16 @@ def few_shot_curves(
     shots = sorted(set(shots))
     texts = [TextRun(run, device=device) for run in runs]
     cells = _cells(texts[0], pairs or "held_out", split, topics, max(shots), sentences, most)
-    entrants = _entrants(texts, tune_steps, tuned=tuned, scratch=scratch)
+    _check_new([cell.pair for cell in cells], texts)
+    entrants = _entrants(texts, (tune_steps, tune_lr), tuned=tuned, scratch=scratch)
     total, done = len(entrants) * len(shots), 0
     curves: list[Curve] = []
-    for label, text, steps in entrants:
+    for label, text, updates in entrants:
         points = []
         for shot in shots:
             if progress is not None:
                 progress(done, total)
-            made = {cell.name: _translated(text, cell, shot, description, beam, steps, tune_lr) for cell in cells}
+            made = {cell.name: _translated(text, cell, shot, description, beam, updates) for cell in cells}
             base = curves[0].points[len(points)] if curves else None
             points.append(_point(shot, cells, made, base))
             done += 1
@@ -191,6 +196,7 @@ def few_shot_curves(
         f"{texts[0].domain.name}: {texts[0].domain.protocol}; {names}; split {split}, "
         f"{sum(len(cell.sources) for cell in cells)} sentences; described by {description}; beam {beam}; fine-tuned: "
         f"{tune_steps} updates, rate {tune_lr:g}"
+        + (f"; from scratch: {SCRATCH_STEPS} updates, rate {SCRATCH_LR:g}" if scratch else "")
     )
     return FewShotCurves(tuple(curves), protocol)
 
@@ -243,7 +249,7 @@ def draw_curves(curves: FewShotCurves, suffix: str = "png") -> bytes:
 def _cells(
     text: TextRun, pairs: str, split: str, topics: Sequence[int], shot: int, sentences: int, most: int
 ) -> list[Cell]:
-    corpus, found = text.domain.corpus, chosen_pairs(text.domain.corpus, pairs, most)
+    corpus, found = text.domain.corpus, chosen_pairs(text.domain.corpus, pairs, most, split)
     known = text.domain.topics
     if topics and known is None:
         raise SettingsError("the first run was trained without topics: set data.topics when training it")
@@ -263,10 +269,11 @@ def _cells(
 
 
 def _translated(
-    text: TextRun, cell: Cell, shot: int, description: str, beam: int, steps: int | None, lr: float
+    text: TextRun, cell: Cell, shot: int, description: str, beam: int, updates: tuple[int, float] | None
 ) -> tuple[str, ...]:
     words = text.words_of(cell.pair) if description == "both" else ""
-    translator = text.taught(cell.pair, words, cell.examples[:shot], steps=steps, lr=lr)
+    options: dict[str, Any] = {} if updates is None else {"steps": updates[0], "lr": updates[1]}
+    translator = text.taught(cell.pair, words, cell.examples[:shot], **options)
     return tuple(found.texts[0] for found in translator.translate(cell.sources, beam=beam))
 
 
@@ -288,20 +295,31 @@ def _point(shot: int, cells: Sequence[Cell], made: dict[str, tuple[str, ...]], b
 
 
 def _entrants(
-    texts: Sequence[TextRun], steps: int, *, tuned: bool, scratch: bool
-) -> list[tuple[str, TextRun, int | None]]:
-    """Label, run and updates on the examples of each curve."""
-    found: list[tuple[str, TextRun, int | None]] = []
+    texts: Sequence[TextRun], updates: tuple[int, float], *, tuned: bool, scratch: bool
+) -> list[tuple[str, TextRun, tuple[int, float] | None]]:
+    """Label, run, and number and rate of the updates on the examples of each curve."""
+    found: list[tuple[str, TextRun, tuple[int, float] | None]] = []
     for text in texts:
         same = sum(other.learner.name == text.learner.name for other in texts)
         label = text.learner.name + (f" ({text.loaded.folder.path.name})" if same > 1 else "")
         if not text.learns_from_examples:
-            found.append((f"{label}, fine-tuned", text, steps))
+            found.append((f"{label}, fine-tuned", text, updates))
             continue
         found.append((label, text, None))
         if tuned:
-            found.append((f"{label}, then fine-tuned", text, steps))
-    return [*found, ("from scratch", _untrained(texts[0]), steps)] if scratch else found
+            found.append((f"{label}, then fine-tuned", text, updates))
+    return [*found, ("from scratch", _untrained(texts[0]), (SCRATCH_STEPS, SCRATCH_LR))] if scratch else found
+
+
+def _check_new(pairs: Sequence[Pair], texts: Sequence[TextRun]) -> None:
+    new = set(pairs).difference(texts[0].trained_pairs)
+    for other in texts[1:]:
+        known = sorted(new & set(other.trained_pairs))
+        if known:
+            raise RunError(
+                f"{other.loaded.folder.path} was trained on {', '.join(map(show_pair, known))}, which is new to "
+                f"{texts[0].loaded.folder.path}: compare runs that held out the same pairs"
+            )
 
 
 def _untrained(text: TextRun) -> TextRun:

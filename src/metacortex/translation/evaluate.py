@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +23,11 @@ from metacortex.evaluation.translation import (
 )
 from metacortex.learners.base import State
 from metacortex.nn.norm import fused_kernels
+from metacortex.runs.folder import RunFolder
 from metacortex.settings import TextSettings
 from metacortex.tasks.translation import TranslationTasks
 from metacortex.tasks.translation_spec import Description, TranslationSpec
-from metacortex.translation.translator import TextRun, until_end
+from metacortex.translation.translator import TextRun, written
 from metacortex.tree import tree_leaves
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "chosen_pairs",
     "compare_translations",
     "evaluate_translation",
+    "keep_translation",
 ]
 
 FALSIFICATIONS: Mapping[str, dict[str, str]] = {
@@ -55,6 +58,9 @@ REPORT_VERSION = 1
 MOST_PAIRS = 16
 """Pairs that are scored unless more are asked for: the phrasebook has hundreds."""
 
+
+_LONGEST_NAME = 100
+"""Characters of the pairs in the name of a report; more are told by a sum."""
 
 _ROWS = 256
 """Hypotheses that are continued at once, of all sentences of a batch together."""
@@ -97,12 +103,14 @@ class TranslationReport:
         protocol: what was translated how.
         learner: name of the learner.
         path: where it was saved, if it was.
+        name: of the file that it is kept in.
     """
 
     pairs: tuple[PairScores, ...]
     protocol: str
     learner: str
     path: Path | None = None
+    name: str = ""
 
     def mean(self, what: str) -> float | None:
         """Mean over the pairs of ``"bleu"``, ``"chrf"``, ``"exact"`` or a falsification; ``None`` if untried."""
@@ -173,15 +181,15 @@ def evaluate_translation(
         progress: called with (sets done, sets).
 
     Raises:
-        RunError: if the run cannot be used.
-        DataError: if the split has no line of a pair.
+        RunError: if the run cannot be used, or the report not be written.
+        DataError: if the split has no line of a pair that was named; of kinds of pairs those without are left out.
         SettingsError: for an unknown pair, or support pairs that the description excludes.
     """
     text = TextRun(run, checkpoint=checkpoint, device=device)
     settings = asked_for(text.settings, shot, description)
     chosen = pairs or settings.pairs or "trained"
     corpus = text.domain.corpus
-    found = chosen_pairs(corpus, chosen, most)
+    found = chosen_pairs(corpus, chosen, most, split)
     tasks = TranslationTasks(text.domain.text, _spec(settings), seed=settings.seed, split=split, pairs=found)
     ways = {"": {}, **FALSIFICATIONS} if falsify else {"": {}}
     rows = []
@@ -199,29 +207,52 @@ def evaluate_translation(
     protocol = f"{corpus.name}: {corpus.protocol}; {tasks.protocol}; beam {beam}" + (
         f"; the first {sentences} sentences" if sentences else ""
     )
-    report = TranslationReport(tuple(rows), protocol, text.learner.name)
-    if not save:
-        return report
-    some = f"-{len(found)}of" if len(found) < len(chosen_pairs(corpus, chosen, 0)) else ""
+    some = f"-{len(found)}of" if len(found) < len(chosen_pairs(corpus, chosen, 0, split)) else ""
     some += f"-{sentences}sentences" if sentences else ""
+    used = text.loaded.checkpoint["name"]
+    some += f"-{used}" if used != "best" else ""
+    if len(chosen) > _LONGEST_NAME:
+        chosen = f"{len(found)}pairs_{hashlib.sha256(chosen.encode()).hexdigest()[:8]}"
     name = f"translation-{split}-{chosen}{some}-{settings.description}-{settings.shot}shot-beam{beam}"
-    return _saved(text, report, name)
+    report = TranslationReport(tuple(rows), protocol, text.learner.name, name=re.sub(r"[^A-Za-z0-9._-]+", "_", name))
+    return keep_translation(text.loaded.folder, report) if save else report
 
 
-def chosen_pairs(corpus: Corpus, pairs: str, most: int = 0) -> tuple[Pair, ...]:
+def keep_translation(folder: RunFolder, report: TranslationReport) -> TranslationReport:
+    """Write a report of `evaluate_translation` into a run folder, as ``eval/NAME.json``.
+
+    Returns:
+        The report with its path.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    path = folder.eval_path(report.name)
+    folder.write_json(path, json.loads(json.dumps(report.to_json())))
+    return replace(report, path=path)
+
+
+def chosen_pairs(corpus: Corpus, pairs: str, most: int = 0, split: str = "") -> tuple[Pair, ...]:
     """Directed pairs of a corpus by name or kind.
 
     Args:
         corpus: that has them.
         pairs: a kind of pairs (`metacortex.data.text.corpus.PAIR_KINDS`), or pairs like ``"cs-fr,fr-cs"``.
         most: at most so many, evenly chosen; 0 for all.
+        split: leave out those of a kind that have no line there; empty to leave out none.
 
     Raises:
+        DataError: if there is no such split.
         SettingsError: for a language that does not exist, or a kind of which there is no pair.
     """
-    found = corpus.pairs(pairs) if pairs in PAIR_KINDS else parse_pairs(pairs, corpus.languages)  # type: ignore[arg-type]
+    if pairs in PAIR_KINDS:
+        found = corpus.pairs(pairs)  # type: ignore[arg-type]
+        found = tuple(pair for pair in found if not split or len(corpus.split(split).rows(*pair)))
+    else:
+        found = parse_pairs(pairs, corpus.languages)
     if not found:
-        raise SettingsError(f"corpus '{corpus.name}' has no pairs of the kind '{pairs}'")
+        where = f" in split '{split}'" if split else ""
+        raise SettingsError(f"corpus '{corpus.name}' has no pairs of the kind '{pairs}'{where}")
     if not 0 < most < len(found):
         return found
     return tuple(found[(2 * i + 1) * len(found) // (2 * most)] for i in range(most))
@@ -282,9 +313,8 @@ def asked_for(settings: TextSettings, shot: int | None = None, description: Desc
 
 
 def _spec(settings: TextSettings) -> TranslationSpec:
-    return TranslationSpec(
-        settings.shot, settings.queries, settings.description, wording="plain", max_length=settings.max_length
-    )
+    # Whole sets are translated, however few lines they have.
+    return TranslationSpec(settings.shot, 1, settings.description, wording="plain", max_length=settings.max_length)
 
 
 def _translated(
@@ -310,8 +340,9 @@ def _translated(
     for task in parts:
         inputs = task.query.inputs
         source, length = inputs["source"], inputs["source_length"]
-        written = text.learner.translate(state, source, length, image=inputs.get("image"), beam=beam)
-        texts = [text.domain.subwords.decode(until_end(row)) for row in written.tokens[:, 0].tolist()]
+        made = text.learner.translate(state, source, length, image=inputs.get("image"), beam=beam)
+        rows = zip(made.tokens[:, 0].tolist(), length.tolist(), strict=True)
+        texts = [text.domain.subwords.decode(written(row, size)) for row, size in rows]
         references = tasks.sentences(task.info)[1]
         found += zip(task.info["query"], texts, references, strict=True)
     found.sort()
@@ -329,10 +360,3 @@ def _scored(pair: Pair, made: Mapping[str, _Set]) -> PairScores:
     }
     falsified = {name: score.bleu for name, score in scores.items() if name}
     return PairScores(pair, scores[""], falsified, tuple(made[""].translations), tuple(made[""].references))
-
-
-def _saved(text: TextRun, report: TranslationReport, name: str) -> TranslationReport:
-    folder = text.loaded.folder
-    path = folder.eval_path(re.sub(r"[^A-Za-z0-9._-]+", "_", name))
-    folder.write_json(path, json.loads(json.dumps(report.to_json())))
-    return replace(report, path=path)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from metacortex.data.text.corpus import Pair, parse_pairs
+from metacortex.data.text.corpus import PAIR_KINDS, Pair, parse_pairs
 from metacortex.data.text.lines import clean
 from metacortex.data.text.subwords import EOS, PAD, Subwords
 from metacortex.engine.devices import device_of
@@ -20,7 +20,7 @@ from metacortex.evaluation.run import LoadedRun, load_run
 from metacortex.learners.base import Learner, State
 from metacortex.learners.translation import Translating
 from metacortex.nn.norm import fused_kernels
-from metacortex.runs.translation import TranslationDomain
+from metacortex.runs.translation import SUBWORDS_FILE, TranslationDomain
 from metacortex.settings import TextSettings
 from metacortex.task import Examples
 from metacortex.tasks.descriptions import describe, description_tensors, wordings
@@ -39,6 +39,7 @@ __all__ = [
     "encode_sentences",
     "find_language",
     "until_end",
+    "written",
 ]
 
 TUNE_STEPS = 100
@@ -92,7 +93,8 @@ class TextRun:
         device: where to compute, see `metacortex.engine.devices.resolve_device`.
 
     Raises:
-        RunError: if there is no such run, or its learner does not translate.
+        RunError: if there is no such run, its learner does not translate, its subwords are gone, or the corpus is not
+            the one that it was trained on: languages and splits might be others.
         DataError: if its corpus is not there any more.
     """
 
@@ -102,7 +104,18 @@ class TextRun:
         if not isinstance(learner, Translating) or not isinstance(settings, TextSettings):
             raise RunError(f"the run in {run} is one of {learner.name}, which does not translate")
         self.learner, self.settings = learner, settings
-        self.domain = TranslationDomain(settings, self.loaded.folder.path)
+        folder = self.loaded.folder
+        if not (folder.path / SUBWORDS_FILE).is_file():
+            raise RunError(
+                f"{folder.path} has lost {SUBWORDS_FILE}, the subwords it was trained with: restore the file"
+            )
+        self.domain = TranslationDomain(settings, folder.path)
+        trained = folder.info()["data"]["fingerprint"]
+        if trained != self.domain.fingerprint:
+            raise RunError(
+                f"the run in {folder.path} was trained on other text of '{self.domain.name}' than is there now (sum "
+                f"{trained[:12]}, now {self.domain.fingerprint[:12]}): restore it, or train anew"
+            )
 
     def with_learner(self, learner: Learner) -> TextRun:
         """The same run with another learner of translation in place of its own, e.g. an untrained one, on its device.
@@ -172,6 +185,14 @@ class TextRun:
         return self.plain_words(pair) if set(pair) <= set(self.domain.corpus.trained_languages) else ""
 
     @property
+    def trained_pairs(self) -> tuple[Pair, ...]:
+        """The pairs that training showed."""
+        named, corpus = self.settings.pairs, self.domain.corpus
+        if named in PAIR_KINDS or not named:
+            return corpus.pairs(named or "trained")  # type: ignore[arg-type]
+        return parse_pairs(named, corpus.languages)
+
+    @property
     def learns_from_examples(self) -> bool:
         """Whether the learner itself does something with example pairs."""
         reads = getattr(getattr(self.learner, "reader", None), "reads", None)
@@ -193,8 +214,8 @@ class TextRun:
             pair: codes, see `pair`.
             words: the description, empty for none.
             examples: pairs of sentences.
-            steps: updates of all weights on the examples, after what the learner itself does; when not given, none,
-                or `TUNE_STEPS` for learners that do nothing with examples.
+            steps: updates of all weights on the examples, after what the learner itself does; when not given, none
+                for a learner that does something with examples, `TUNE_STEPS` for one that does not.
             lr: their learning rate (Adam), positive.
 
         Raises:
@@ -215,12 +236,12 @@ class TextRun:
         """The learner adapted to a pair of languages that its corpus may have or not.
 
         Args:
-            pair: codes; a language that the corpus does not have has no tag.
+            pair: codes; a language that the corpus does not have, or training did not show, has no tag.
             words: the description, empty for none.
             support: example pairs of sentences.
         """
         corpus, subwords = self.domain.corpus, self.domain.subwords
-        first, second = (corpus.number(code) if code in corpus.languages else -1 for code in pair)
+        first, second = (corpus.tag(code) if code in corpus.languages else -1 for code in pair)
         description = description_tensors(subwords, words, self.names(pair), (first, second))
         with torch.no_grad(), fused_kernels():
             state = self.learner.adapt(
@@ -257,8 +278,8 @@ class Translator:
         """Translate sentences.
 
         Args:
-            lines: plain text, a sentence each; control characters and broken bytes are replaced by spaces, an empty
-                line gives an empty translation.
+            lines: plain text, a sentence each, cleaned by `metacortex.data.text.lines.clean`; an empty line gives
+                empty translations.
             beam: hypotheses kept; 1 is greedy.
             best: translations of each sentence, at most ``beam``.
             length_penalty: exponent of the length that scores are divided by.
@@ -268,7 +289,7 @@ class Translator:
             SettingsError: for a beam that cannot be.
         """
         cleaned = [clean(line) for line in lines]
-        done: list[Translated] = [Translated("", ("",), (0.0,), False)] * len(lines)
+        done: list[Translated] = [Translated("", ("",) * best, (0.0,) * best, False)] * len(lines)
         tokens = [self.subwords.encode(line) for line in cleaned]
         order = sorted((i for i, line in enumerate(cleaned) if line), key=lambda i: len(tokens[i]))
         for first in range(0, len(order), _BATCH):
@@ -288,17 +309,15 @@ class Translator:
                 looked = None
                 if attention and found.attention is not None:
                     looked = self._attention(parts[row], found.tokens[row, 0], found.attention[row, 0])
-                # Networks that do not find the end stop here, wherever their neighbours in the batch stop.
-                longest = 2 * len(parts[row]) + 10
-                texts = tuple(self.subwords.decode(until_end(t)[:longest]) for t in found.tokens[row].tolist())
+                texts = tuple(self.subwords.decode(written(t, len(parts[row]))) for t in found.tokens[row].tolist())
                 scores = tuple(float(s) for s in found.scores[row])
                 done[i] = Translated(cleaned[i], texts, scores, len(tokens[i]) > _LONGEST, looked)
         return done
 
     def _attention(self, source: list[int], target: Tensor, weights: Tensor) -> Attention:
-        written = until_end(target.tolist())
+        tokens = until_end(target.tolist())
         read = tuple(self.subwords.pieces(source))
-        pieces = (*self.subwords.pieces(written), *(["</s>"] if EOS in target.tolist() else []))
+        pieces = (*self.subwords.pieces(tokens), *(["</s>"] if EOS in target.tolist() else []))
         return Attention(read, pieces, weights[: len(pieces), : len(read)])
 
 
@@ -345,6 +364,11 @@ def encode_pairs(subwords: Subwords, pairs: Sequence[tuple[str, str]]) -> Exampl
     sides = [[subwords.encode(clean(pair[side]))[:_LONGEST] for pair in pairs] for side in (0, 1)]
     source, lengths = encode_sentences(sides[0])
     return Examples({"source": source, "source_length": lengths}, encode_sentences(sides[1], end=True)[0])
+
+
+def written(tokens: list[int], source_length: int) -> list[int]:
+    """What counts of a translation: a network that finds no end stops here, wherever its neighbours in a batch stop."""
+    return until_end(tokens)[: 2 * source_length + 10]
 
 
 def until_end(tokens: list[int]) -> list[int]:

@@ -135,3 +135,22 @@ def test_damaged_files_are_refused(corpus: Corpus, tmp_path: Path) -> None:
     featured = replace(corpus, splits={"train": Sentences({"en": ("a",)}, features=np.zeros((1, 1), np.float32))})
     with pytest.raises(DataError, match="features"):
         save_corpus(featured, path)
+
+
+def test_a_pair_that_only_the_test_connects_is_no_trained_pair() -> None:
+    train = Sentences({"en": ("a", "b"), "fr": ("x", ""), "de": ("", "y")})
+    test = Sentences({"en": ("c",), "fr": ("z",), "de": ("w",)})
+    languages = {"en": "English", "fr": "French", "de": "German"}
+    corpus = Corpus("three", "", languages, {"train": train, "test": test})
+    assert set(corpus.pairs("trained")) == {("en", "fr"), ("fr", "en"), ("en", "de"), ("de", "en")}
+    assert set(corpus.pairs("held_out")) == {("fr", "de"), ("de", "fr")}
+    assert len(corpus.pairs("all")) == 6
+
+
+def test_only_trained_languages_have_a_tag() -> None:
+    lines = Sentences({"en": ("a",), "fr": ("x",), "de": ("y",)})
+    languages = {"en": "English", "fr": "French", "de": "German"}
+    corpus = Corpus("three", "", languages, {"train": lines}, held_out_languages={"test": ("fr",)})
+    assert [corpus.tag(code) for code in languages] == [0, -1, 2]
+    with pytest.raises(SettingsError, match="did you mean 'en'"):
+        corpus.tag("enn")

@@ -74,22 +74,28 @@ def load_aligned(
 def read_pairs(path: str | Path, bad_text: BadText = "refuse") -> list[tuple[str, str]]:
     """Example pairs from a table of two columns, source and target, for adapting to a new pair of languages.
 
-    A first line of two language codes is taken for a heading. Pairs with an empty side are left out.
+    A first line of two different language codes is taken for a heading. Pairs with an empty side are left out.
 
     Raises:
         DataError: if the file is missing, has another number of columns, no pair in it, or is no UTF-8.
     """
     place = Path(path).expanduser()
     rows = _columns(place, bad_text)
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows:
         if len(row) != 2:
             raise DataError(f"{place}, line {number}: expected 2 columns separated by a tab, got {len(row)}")
-    if rows and all(_CODE.fullmatch(cell) and cell.lower()[:2] in NAMES for cell in rows[0]):
+    if rows and _is_heading(rows[0][1]):
         rows = rows[1:]
-    pairs = [(source, target) for source, target in rows if source and target]
+    pairs = [(source, target) for _, (source, target) in rows if source and target]
     if not pairs:
         raise DataError(f"{place} holds no pair: expected a line with two texts separated by a tab for each")
     return pairs
+
+
+def _is_heading(cells: Sequence[str]) -> bool:
+    """Whether the cells are codes of different languages: ``en`` and ``pt-BR`` are, ``no`` and ``nej`` are words."""
+    codes = [re.split("[-_]", cell.lower())[0] for cell in cells if _CODE.fullmatch(cell)]
+    return len({code for code in codes if code in NAMES}) == len(cells)
 
 
 def read_aligned_pairs(source: str | Path, target: str | Path, bad_text: BadText = "refuse") -> list[tuple[str, str]]:
@@ -152,22 +158,22 @@ def _list_sets(folder: Path) -> dict[str, dict[str, Path]]:
 def _read_table(path: Path, bad: BadText) -> dict[str, list[str]]:
     """Language -> lines."""
     rows = _columns(path, bad)
-    if not rows or len(rows[0]) < 2 or not all(_CODE.fullmatch(cell) for cell in rows[0]):
-        got = f"{rows[0]!r}"[:80] if rows else "an empty file"
+    codes = rows[0][1] if rows else []
+    if len(codes) < 2 or not all(_CODE.fullmatch(cell) for cell in codes):
+        got = f"{codes!r}"[:80] if rows else "an empty file"
         raise DataError(f"{path}: expected language codes separated by tabs in the first line (en, fr …), got {got}")
-    codes = rows[0]
     if len(set(codes)) != len(codes):
         raise DataError(f"{path}: a language stands twice in the first line: {', '.join(codes)}")
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in rows[1:]:
         if len(row) != len(codes):
             raise DataError(f"{path}, line {number}: expected {len(codes)} columns separated by tabs, got {len(row)}")
-    return {code: [row[i] for row in rows[1:]] for i, code in enumerate(codes)}
+    return {code: [row[i] for _, row in rows[1:]] for i, code in enumerate(codes)}
 
 
-def _columns(path: Path, bad: BadText) -> list[list[str]]:
-    """The cells of each line, cleaned; lines with nothing in them are left out."""
-    lines = split_lines(read_bytes(path), str(path), bad)
-    return [[clean(cell) for cell in line.split("\t")] for line in lines if line.strip()]
+def _columns(path: Path, bad: BadText) -> list[tuple[int, list[str]]]:
+    """Number (from 1) and cleaned cells of each line; lines with nothing in them are left out."""
+    lines = enumerate(split_lines(read_bytes(path), str(path), bad), start=1)
+    return [(number, [clean(cell) for cell in line.split("\t")]) for number, line in lines if line.strip()]
 
 
 def _split(sets: Mapping[str, Mapping[str, Sequence[str]]]) -> tuple[dict[str, Sentences], str]:

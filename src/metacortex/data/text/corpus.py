@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -134,6 +134,15 @@ class Corpus:
             raise unknown_name(f"language of corpus '{self.name}'", language, self.languages)
         return list(self.languages).index(language)
 
+    def tag(self, language: str) -> int:
+        """The number by which a language is told to a learner; -1 for one that training does not show.
+
+        Raises:
+            SettingsError: for a language that is not in the corpus.
+        """
+        number = self.number(language)
+        return number if language in self.trained_languages else -1
+
     @property
     def trained_languages(self) -> tuple[str, ...]:
         """The languages that training may show, in order."""
@@ -144,9 +153,10 @@ class Corpus:
         """Directed pairs of languages with at least one common line, in the order of the languages.
 
         Args:
-            kind: ``"trained"``: both languages are trained and the pair is not held out; ``"held_out"``: both are
-                trained, the pair is held out (zero-shot); ``"new_val"``, ``"new_test"``: one language is trained,
-                the other held out for that split (few-shot); ``"all"``.
+            kind: ``"trained"``: both languages are trained, ``"train"`` has lines of the pair, and it is not held
+                out; ``"held_out"``: both are trained, but the pair is held out or has no training line (zero-shot);
+                ``"new_val"``, ``"new_test"``: one language is trained, the other held out for that split
+                (few-shot); ``"all"``.
 
         Raises:
             SettingsError: for another kind.
@@ -158,7 +168,8 @@ class Corpus:
             return self._connected
         if kind in ("trained", "held_out"):
             inside = [p for p in self._connected if trained.issuperset(p)]
-            return tuple(p for p in inside if (p in self.held_out_pairs) == (kind == "held_out"))
+            shown = set(self._connected_in(["train"])).difference(self.held_out_pairs)
+            return tuple(p for p in inside if (p in shown) == (kind == "trained"))
         new = set(self.held_out_languages.get(kind.removeprefix("new_"), ()))
         return tuple(p for p in self._connected if len(trained & set(p)) == 1 and len(new & set(p)) == 1)
 
@@ -204,11 +215,12 @@ class Corpus:
             },
         )
 
-    def training_lines(self) -> Iterator[str]:
-        """Every training line of the trained languages: what vocabularies may be made of."""
+    def training_lines(self, rows: Sequence[int] | None = None) -> Iterator[str]:
+        """Every training line of the trained languages, or of some rows: what vocabularies may be made of."""
         train = self.split("train")
         for language in self.trained_languages:
-            yield from (line for line in train.text.get(language, ()) if line)
+            lines = train.text.get(language, ())
+            yield from (line for line in (lines if rows is None else (lines[row] for row in rows if lines)) if line)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -225,11 +237,14 @@ class Corpus:
 
     @functools.cached_property
     def _connected(self) -> tuple[Pair, ...]:
-        everywhere = list(self.splits.values())
+        return self._connected_in(self.splits)
+
+    def _connected_in(self, splits: Iterable[str]) -> tuple[Pair, ...]:
+        parts = [self.splits[name] for name in splits if name in self.splits]
         return tuple(
             (source, target)
             for source, target in itertools.permutations(self.languages, 2)
-            if any(len(part.rows(source, target)) for part in everywhere)
+            if any(len(part.rows(source, target)) for part in parts)
         )
 
 
