@@ -4,6 +4,7 @@
     ├── SettingsError      a setting, flag or name is unknown or out of range
     ├── DataError          examples are missing, broken, too few or of the wrong shape
     ├── RunError           a run folder, checkpoint or skill cannot be used
+    │   └── DivergedError  training went out of bounds
     ├── LearnerError       a learner was given a task or a module it cannot work with
     └── MissingExtraError  an optional dependency is not installed
 
@@ -18,6 +19,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "DataError",
+    "DivergedError",
     "LearnerError",
     "MetacortexError",
     "MissingExtraError",
@@ -42,6 +44,10 @@ class DataError(MetacortexError, ValueError):
 
 class RunError(MetacortexError):
     """A run folder, checkpoint or skill cannot be used."""
+
+
+class DivergedError(RunError):
+    """A loss or a gradient of training is not finite."""
 
 
 class LearnerError(MetacortexError, ValueError):

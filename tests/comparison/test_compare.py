@@ -77,15 +77,65 @@ def test_what_is_done_is_not_done_again(done: Comparison) -> None:
     assert again.to_json() == done.to_json()
 
 
-def test_more_learners_are_added_and_another_comparison_is_refused(done: Comparison, folder: str) -> None:
+def test_more_learners_are_added_and_another_comparison_is_refused(
+    done: Comparison, folder: str, tmp_path: Path
+) -> None:
     told: list[str] = []
-    more = plan("protonet", "fine_tuning", "nearest_neighbour", "from_scratch", data=folder)
-    found = run_comparison(more, done.path, lambda who, share, what: told.append(who))
+    here = shutil.copytree(done.path, tmp_path / "copy")
+    own = {"from_scratch": {"learner.tune_steps": 3}}
+    found = run_comparison(plan("from_scratch", data=folder, own=own), here, lambda who, *_: told.append(who))
     assert set(told) == {"from_scratch"}
-    assert len(found.entrants) == 4
+    assert found.plan.learners == (*done.plan.learners, "from_scratch")  # those measured before stay
+    assert found.plan.yardstick == done.plan.yardstick
+    assert load_comparison(here).to_json() == found.to_json()
     with pytest.raises(RunError, match=r"different: .*tasks"):
-        run_comparison(plan("protonet", data=folder, tasks=7), done.path)
-    run_comparison(done.plan, done.path)
+        run_comparison(plan("protonet", data=folder, tasks=7), here)
+    with pytest.raises(RunError, match="different: settings of protonet"):
+        run_comparison(plan("protonet", data=folder, own={"protonet": {"data.train_way": 6}}), here)
+
+
+def test_a_comparison_can_be_moved_and_its_runs_used_on(
+    done: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = shutil.copytree(done.path, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    found = load_comparison("moved")
+    shutil.rmtree(here / "runs")
+    gone = load_comparison("moved")
+    for entrant in done.entrants:
+        for cell, result in entrant.results.items():
+            path = found.entrant(entrant.learner).results[cell].path
+            assert path is not None
+            assert path.is_relative_to("moved")
+            kept = gone.entrant(entrant.learner).results[cell]
+            assert (kept.path, kept.scores, kept.protocol) == (None, result.scores, result.protocol)
+
+
+def test_a_learner_that_diverges_is_listed_and_tried_again(folder: str, tmp_path: Path) -> None:
+    wild = plan("maml", "nearest_neighbour", data=folder, own={"maml": {"learner.inner_lr": 1e30, "training.tasks": 2}})
+    found = run_comparison(wild, tmp_path)
+    assert set(found.entrant("maml").refused) == set(wild.cells)
+    assert "lower training.lr" in to_markdown(found)
+    assert len(found.entrant("nearest_neighbour").results) == 2
+    assert load_comparison(tmp_path).to_json() == found.to_json()
+    tame = plan("maml", "nearest_neighbour", data=folder)
+    again = run_comparison(tame, tmp_path)
+    assert len(again.entrant("maml").results) == 2
+
+
+def test_what_a_learner_cannot_do_is_said_before_another_trains(tmp_path: Path) -> None:
+    told: list[str] = []
+    asked = plan("maml", "protonet", data="sinusoid", options={"backbone.name": "mlp"}, own={})
+    with pytest.raises(SettingsError, match="regression"):
+        run_comparison(asked, tmp_path / "c", lambda who, *_: told.append(who))
+    assert not told
+    assert not (tmp_path / "c").exists()
+
+
+def test_options_of_several_numbers_are_the_same_again(folder: str, tmp_path: Path) -> None:
+    asked = plan("nearest_neighbour", data=folder, options={**OPTIONS, "backbone.hidden": (8, 8)})
+    first = run_comparison(asked, tmp_path)
+    assert run_comparison(asked, tmp_path).entrants == first.entrants
 
 
 def test_an_interrupted_comparison_continues(folder: str, tmp_path: Path) -> None:
@@ -126,6 +176,7 @@ def test_tasks_that_cannot_be_drawn_are_refused_before_training(
         return SimpleNamespace(input_shape=next(shapes), tasks=lambda split, data: None)
 
     monkeypatch.setattr("metacortex.comparison.run.open_domain", opened)
+    monkeypatch.setattr("metacortex.comparison.run._check_learners", lambda plan: None)
     with pytest.raises(DataError, match=r"digits.*same size and channels"):
         run_comparison(plan("protonet", transfer=("digits",)), tmp_path / "c", lambda *said: told.append(said[0]))
     assert told == []
@@ -184,7 +235,7 @@ def test_the_page_outlives_the_runs(done: Comparison, tmp_path: Path) -> None:
     assert "protonet: test tasks" not in titles
 
 
-def test_transfer_to_data_never_trained_on(folder: str, tmp_path: Path) -> None:
+def test_transfer_to_other_data(folder: str, tmp_path: Path) -> None:
     found = plan("protonet", "nearest_neighbour", data=folder, transfer=("digits",), way=2, tasks=4)
     compared = run_comparison(found, tmp_path / "compared")
     for entrant in compared.entrants:
@@ -194,7 +245,7 @@ def test_transfer_to_data_never_trained_on(folder: str, tmp_path: Path) -> None:
     assert [cell["data"] for cell in cells] == [folder, folder, "digits", "digits"]
     assert all(0 <= cell["ece"] <= 1 for cell in cells)
     draw_comparison(compared)
-    assert "digits (never trained on)" in (compared.path / "curves.svg").read_text()
+    assert "digits (transfer)" in (compared.path / "curves.svg").read_text()
 
 
 def test_functions_are_drawn(tmp_path: Path) -> None:
@@ -215,6 +266,10 @@ def test_bad_plans() -> None:
         plan("protonet", minutes=3.0)
     with pytest.raises(SettingsError, match="named twice"):
         plan("protonet", "protonet")
+    with pytest.raises(SettingsError, match=r"--set data\.way: say it by --way"):
+        plan("protonet", options={"data.way": 3})
+    with pytest.raises(SettingsError, match="same tasks and budget"):
+        plan("protonet", own={"protonet": {"data.queries": 3}})
     with pytest.raises(SettingsError, match="not compared"):
         plan("protonet", own={"maml": {}})
     with pytest.raises(SettingsError, match="inner_lr"):

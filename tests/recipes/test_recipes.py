@@ -106,7 +106,7 @@ def test_a_recipe_is_followed_and_a_run_is_taken(tmp_path: Path) -> None:
     again, _ = reproduce(recipe, run=folder)
     assert again[0].result.scores == findings[0].result.scores
     assert "20 queries" in again[0].result.protocol
-    with pytest.raises(RunError, match="learner maml"):
+    with pytest.raises(RunError, match=r"learner\.name maml"):
         reproduce(load_recipe("protonet_omniglot"), run=folder)
 
 

@@ -133,8 +133,12 @@ def test_transfer_matrix_knows_its_diagonal() -> None:
 def test_transfers_are_kept(tmp_path: Path) -> None:
     tasks = {"a": stripes(0, 1), "b": stripes(1, 2)}
     first = kept_transfers(tmp_path / "x.json", tasks, QUICK)
-    turned = kept_transfers(tmp_path / "x.json", dict(reversed(tasks.items())), TransferSettings(seed=9))
+    turned = kept_transfers(tmp_path / "x.json", dict(reversed(tasks.items())), QUICK)
     np.testing.assert_array_equal(turned, first[::-1, ::-1])
+    with pytest.raises(DataError, match="other settings"):
+        kept_transfers(tmp_path / "x.json", tasks, TransferSettings(seed=9))
+    with pytest.raises(DataError, match="other examples of b"):
+        kept_transfers(tmp_path / "x.json", {**tasks, "b": stripes(1, 3)}, QUICK)
 
 
 def test_equal_number_of_classes() -> None:

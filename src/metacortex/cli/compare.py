@@ -20,7 +20,7 @@ _EPILOG = examples(
         "--set maml.learner.norm=query-batch --out runs/omniglot",
     ],
     """Every learner gets the same budget of meta-training and the same test tasks. The same command again
-    continues a comparison that was interrupted; more --learners are added to it. Written: table.md, table.csv,
+    continues a comparison that was interrupted; other --learners are added to it. Written: table.md, table.csv,
     comparison.json, curves.png, curves.svg, report.html, and each learner's run in runs/LEARNER.
     --set SECTION.KEY=VALUE is for all learners, --set LEARNER.SECTION.KEY=VALUE for one.""",
 )
@@ -84,9 +84,9 @@ def compare_command(
         emit("compare", {**comparison.to_json(), "files": [str(path) for path in files]})
         return
     for part in score_tables(comparison):
-        learned = "" if part.data == plan.data else ", never trained on"
+        learned = "" if part.data == plan.data else " (transfer)"
         table(f"{part.data}{learned}: {score_name(comparison)}, {plan.tasks} tasks", part.header, part.rows)
-    tell(f"* differs from {plan.yardstick} on the same tasks (paired 95 % interval)")
+    tell(f"* differs from {comparison.plan.yardstick} on the same tasks (paired 95 % interval)")
     tell(f"kept in {out}: {', '.join(path.name for path in files)}")
 
 

@@ -77,6 +77,11 @@ def reproduce_command(
             ],
         )
         tell(f"the recipe's protocol: {chosen.protocol}")
+        trained = getattr(chosen.settings.data, "shot", 0)
+        others = sorted({f.figure.shot for f in findings} - {trained})
+        if others and all(f.figure.metric == "accuracy" for f in findings):
+            shots = ", ".join(f"{shot}-shot" for shot in others)
+            tell(f"all figures are of one run, trained for {trained}-shot tasks; papers mostly train anew for {shots}")
         for finding in findings:
             tell(f"measured: {finding.result.protocol}")
     if any(finding.missed for finding in findings):

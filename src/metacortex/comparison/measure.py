@@ -47,7 +47,11 @@ def state_bytes(learner: Learner, tasks: TaskSource) -> int:
 
 
 def adaptation_memory(learner: Learner, tasks: TaskSource) -> int:
-    """Peak of the bytes that PyTorch has allocated at once on the CPU while adapting to one task."""
+    """Peak of the bytes that PyTorch has allocated at once on the CPU while adapting to one task.
+
+    Counted between operators: what one of them takes and gives back within itself (the workspace of a solver, say) is
+    not seen, so the true peak may be a fifth or so higher.
+    """
     task = next(_first(tasks, 1))
     with (
         evaluating(learner),

@@ -14,6 +14,22 @@ from metacortex.tasks.functions import function_names
 __all__ = ["Cell", "ComparisonPlan"]
 
 
+_NAMED = {
+    "learner.name": "--learners",
+    "data.name": "--data",
+    "data.way": "--way",
+    "data.shot": "--shots",
+    "data.queries": "--queries",
+    "training.steps": "--steps",
+    "training.minutes": "--minutes",
+    "training.seed": "--seed",
+}
+"""Settings that an argument of its own decides: any other value would contradict what the tables say."""
+
+_COMMON = {"data.protocol", "data.size", "data.rotations", "data.seed", "data.min_examples"}
+"""Settings that may differ from the defaults, but not from learner to learner."""
+
+
 @dataclass(frozen=True, order=True)
 class Cell:
     """One column of the comparison: fixed test tasks.
@@ -51,7 +67,7 @@ class ComparisonPlan:
         own: learner -> settings for it alone.
 
     Raises:
-        SettingsError: for unknown learners, no learner, or no budget.
+        SettingsError: for unknown learners, no learner, no budget, or settings that must be the same for all.
     """
 
     learners: tuple[str, ...]
@@ -75,6 +91,11 @@ class ComparisonPlan:
             learner_entry(name)
             if name not in self.learners:
                 raise SettingsError(f"settings for '{name}', which is not compared: add it to --learners")
+        for key in _NAMED.keys() & self.options.keys():
+            raise SettingsError(f"--set {key}: say it by {_NAMED[key]}")
+        for name, options in self.own.items():
+            for key in sorted((_NAMED.keys() | _COMMON) & options.keys()):
+                raise SettingsError(f"--set {name}.{key}: learners are compared on the same tasks and budget")
         if len(set(self.learners)) < len(self.learners):
             raise SettingsError(f"a learner is named twice: {', '.join(self.learners)}")
         if not self.shots or min(self.shots) < 1:

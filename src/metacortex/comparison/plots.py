@@ -55,7 +55,7 @@ def draw_comparison(comparison: Comparison) -> list[Path]:
         panel.set_xscale("log")
         panel.set_xticks(plan.shots, [str(shot) for shot in plan.shots])
         panel.minorticks_off()
-        seen = "the tasks' own data" if source == plan.data else "never trained on"
+        seen = "what was learned from" if source == plan.data else "transfer"
         panel.set(title=f"{source} ({seen})", xlabel="examples per class")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel(score_name(comparison))

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from metacortex.comparison.measure import adaptation_memory, adaptation_seconds, state_bytes
 from metacortex.comparison.plan import Cell, ComparisonPlan
-from metacortex.errors import DataError, LearnerError, RunError
+from metacortex.errors import DataError, DivergedError, LearnerError, RunError
 from metacortex.evaluation.intervals import Interval
-from metacortex.evaluation.results import EvaluationResult, compare, load_result
+from metacortex.evaluation.results import EvaluationResult, compare, load_result, result_from_json
 from metacortex.evaluation.run import elsewhere, evaluate_run, load_run
 from metacortex.learners.base import Learner
-from metacortex.runs.build import with_size
-from metacortex.runs.domain import open_domain
+from metacortex.runs.build import build_learner, describe_learner, with_size
+from metacortex.runs.domain import Domain, open_domain
 from metacortex.runs.files import write_file
 from metacortex.training.progress import TrainingEvent
 from metacortex.training.run import train
 
 __all__ = ["COMPARISON_VERSION", "Comparison", "Entrant", "load_comparison", "run_comparison"]
 
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 2
 
 Tell = Callable[[str, float, str], None]
 """Called with (learner, share of its work done, what it does)."""
@@ -124,7 +125,10 @@ class Comparison:
 
 
 def run_comparison(plan: ComparisonPlan, out: Path | str, tell: Tell = lambda who, share, what: None) -> Comparison:
-    """Train and test every learner of a plan; what an earlier, interrupted call finished is not done again.
+    """Train and test every learner of a plan; what an earlier call finished is not done again, and stays.
+
+    A learner whose training diverges has no results and is listed as refused; the others go on, and it is tried
+    again when the comparison is continued, maybe with other settings of its own.
 
     Args:
         plan: what to compare.
@@ -132,18 +136,17 @@ def run_comparison(plan: ComparisonPlan, out: Path | str, tell: Tell = lambda wh
         tell: told of the progress.
 
     Returns:
-        The comparison.
+        The comparison, of the learners asked for and of those measured before.
 
     Raises:
         RunError: if the folder holds another comparison, or cannot be used.
-        SettingsError: for settings that a learner cannot use, before anything is trained.
+        SettingsError: for settings or data that a learner cannot use, before anything is trained.
         DataError: if the test tasks of a column cannot be drawn, before anything is trained.
     """
     folder = Path(out)
-    for learner in plan.learners:
-        plan.settings_of(learner)
+    _check_learners(plan)
     _check_cells(plan)
-    _claim(folder, plan)
+    plan = _claim(folder, plan)
     entrants = tuple(_enter(learner, plan, folder, tell) for learner in plan.learners)
     return Comparison(plan, entrants, folder)
 
@@ -161,6 +164,16 @@ def load_comparison(path: Path | str) -> Comparison:
     return Comparison(plan, tuple(_read(folder / "learners" / f"{name}.json") for name in plan.learners), folder)
 
 
+def _check_learners(plan: ComparisonPlan) -> None:
+    """Build every learner once."""
+    domains: dict[str, Domain] = {}
+    for learner in plan.learners:
+        settings = with_size(plan.settings_of(learner))
+        if repr(settings.data) not in domains:
+            domains[repr(settings.data)] = open_domain(settings.data)
+        build_learner(describe_learner(settings, domains[repr(settings.data)]))
+
+
 def _check_cells(plan: ComparisonPlan) -> None:
     settings = with_size(plan.settings_of(plan.learners[0]))
     shape: tuple[int, ...] | None = None
@@ -173,25 +186,47 @@ def _check_cells(plan: ComparisonPlan) -> None:
                 "transfer to data of the same size and channels"
             )
         for shot in plan.shots:
-            domain.tasks("test", elsewhere(settings, data, None, {"data.shot": shot}).data)
+            tasks = domain.tasks("test", elsewhere(settings, data, None, {"data.shot": shot}).data)
+            if hasattr(tasks, "count"):
+                raise DataError(
+                    f"'{data}' gives its tasks itself, whatever way and shots are asked for: test the runs of a "
+                    f"comparison on it with `metacortex evaluate RUN --data {data}`"
+                )
 
 
-def _claim(folder: Path, plan: ComparisonPlan) -> None:
+def _claim(folder: Path, plan: ComparisonPlan) -> ComparisonPlan:
+    """The plan, with what was measured in the folder before; it is written down there."""
     before = _stored(folder)
-    if before is None:
-        if folder.exists() and any(folder.iterdir()):
-            raise RunError(f"{folder} is not empty and holds no comparison: choose another --out")
-        (folder / "learners").mkdir(parents=True, exist_ok=True)
-        write_file(folder / "plan.json", json.dumps(plan.to_json(), indent=1))
-    elif before.to_json() != plan.to_json():
-        changed = [k for k, v in plan.to_json().items() if before.to_json().get(k) != v]
-        # More learners in the same comparison change nothing of what was measured.
-        if changed != ["learners"]:
-            raise RunError(
-                f"{folder} holds another comparison (different: {', '.join(changed)}): "
-                "ask for the same one to continue it, or choose another --out"
-            )
-        write_file(folder / "plan.json", json.dumps(plan.to_json(), indent=1))
+    if before is None and folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty and holds no comparison: choose another --out")
+    if before is not None:
+        plan = _continued(folder, before, plan)
+    (folder / "learners").mkdir(parents=True, exist_ok=True)
+    write_file(folder / "plan.json", json.dumps(plan.to_json(), indent=1))
+    return plan
+
+
+def _continued(folder: Path, before: ComparisonPlan, plan: ComparisonPlan) -> ComparisonPlan:
+    # What JSON holds: tuples have become lists there.
+    old, new = (json.loads(json.dumps(p.to_json())) for p in (before, plan))
+    measured = [name for name in before.learners if _measured(folder, name) is not None]
+    changed = [key for key in new if key not in ("learners", "own", "reference") and old.get(key) != new[key]]
+    changed += [f"settings of {n}" for n in measured if n in plan.learners and old["own"].get(n) != new["own"].get(n)]
+    if changed:
+        raise RunError(
+            f"{folder} holds another comparison (different: {', '.join(changed)}): "
+            "ask for the same one to continue it, or choose another --out"
+        )
+    for name in set(before.learners).difference(measured):
+        if old["own"].get(name) != new["own"].get(name):
+            shutil.rmtree(folder / "runs" / name, ignore_errors=True)  # begun with other settings, never finished
+    kept = [name for name in before.learners if name in measured or name in plan.learners]
+    return replace(
+        plan,
+        learners=tuple(dict.fromkeys([*kept, *plan.learners])),
+        own={**{name: before.own[name] for name in measured if name in before.own}, **plan.own},
+        reference=plan.reference or (before.reference if before.reference in kept else ""),
+    )
 
 
 def _stored(folder: Path) -> ComparisonPlan | None:
@@ -205,19 +240,31 @@ def _stored(folder: Path) -> ComparisonPlan | None:
 
 
 def _enter(learner: str, plan: ComparisonPlan, folder: Path, tell: Tell) -> Entrant:
-    path = folder / "learners" / f"{learner}.json"
-    if path.is_file():
-        return _read(path)
+    known = _measured(folder, learner)
+    if known is not None:
+        return known
 
     def show(event: TrainingEvent) -> None:
         tell(learner, 0.8 * event.fraction, f"training, loss {event.loss:.3f}")
 
-    run = train(plan.settings_of(learner), folder / "runs" / learner, resume=True, progress=show)
-    if run.interrupted:
-        raise KeyboardInterrupt
-    entrant = _measure(run.learner, run.path, plan, tell, run.seconds, run.step)
-    write_file(path, json.dumps(_to_json(entrant), indent=1))
+    try:
+        run = train(plan.settings_of(learner), folder / "runs" / learner, resume=True, progress=show)
+    except DivergedError as error:
+        tell(learner, 1.0, f"given up: {error}")
+        entrant = Entrant(learner, {}, 0.0, 0, 0, 0.0, 0, 0, None, dict.fromkeys(plan.cells, str(error)))
+    else:
+        if run.interrupted:
+            raise KeyboardInterrupt
+        entrant = _measure(run.learner, run.path, plan, tell, run.seconds, run.step)
+    write_file(folder / "learners" / f"{learner}.json", json.dumps(_to_json(entrant, folder), indent=1))
     return entrant
+
+
+def _measured(folder: Path, learner: str) -> Entrant | None:
+    """What was found of a learner; ``None`` if it was not measured yet, or its training diverged."""
+    path = folder / "learners" / f"{learner}.json"
+    entrant = _read(path) if path.is_file() else None
+    return None if entrant is None or not (entrant.results or entrant.train_seconds) else entrant
 
 
 def _measure(learner: Learner, run: Path, plan: ComparisonPlan, tell: Tell, seconds: float, steps: int) -> Entrant:
@@ -247,9 +294,16 @@ def _measure(learner: Learner, run: Path, plan: ComparisonPlan, tell: Tell, seco
     )
 
 
-def _to_json(entrant: Entrant) -> dict[str, Any]:
+def _to_json(entrant: Entrant, folder: Path) -> dict[str, Any]:
+    """With the results themselves: the runs may be used on, or deleted, and the folder moved."""
     cells = [
-        {"data": cell.data, "shot": cell.shot, "result": str(result.path)} for cell, result in entrant.results.items()
+        {
+            "data": cell.data,
+            "shot": cell.shot,
+            "path": None if result.path is None else str(result.path.relative_to(folder)),
+            "result": result.to_json(),
+        }
+        for cell, result in entrant.results.items()
     ]
     refused = [{"data": cell.data, "shot": cell.shot, "why": why} for cell, why in entrant.refused.items()]
     plain = ("learner", "train_seconds", "steps", "parameters", "adapt_seconds", "adapt_bytes", "state_bytes", "norm")
@@ -261,13 +315,23 @@ def _to_json(entrant: Entrant) -> dict[str, Any]:
     }
 
 
+def _result(path: Path, cell: dict[str, Any]) -> EvaluationResult:
+    result = result_from_json(cell["result"], path)
+    place = None if cell["path"] is None else path.parent.parent / cell["path"]
+    return replace(result, path=place if place is not None and place.is_file() else None)
+
+
 def _read(path: Path) -> Entrant:
     try:
         content = json.loads(path.read_bytes())
-        if content.pop("version") > COMPARISON_VERSION:
+        version = content.pop("version")
+        if version > COMPARISON_VERSION:
             raise RunError(f"{path} was written by a newer metacortex: update metacortex")
         cells, refused = content.pop("cells"), content.pop("refused")
-        results = {Cell(c["data"], c["shot"]): load_result(c["result"]) for c in cells}
+        # Version 1 kept nothing but the places of the results.
+        results = {
+            Cell(c["data"], c["shot"]): load_result(c["result"]) if version == 1 else _result(path, c) for c in cells
+        }
         return Entrant(
             results=results,
             refused={Cell(c["data"], c["shot"]): c["why"] for c in refused},

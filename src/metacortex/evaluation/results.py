@@ -34,7 +34,7 @@ from typing import Any
 from metacortex.errors import DataError, RunError
 from metacortex.evaluation.intervals import Interval, mean_interval, paired_interval
 
-__all__ = ["RESULT_VERSION", "EvaluationResult", "compare", "load_result"]
+__all__ = ["RESULT_VERSION", "EvaluationResult", "compare", "load_result", "result_from_json"]
 
 RESULT_VERSION = 1
 
@@ -156,7 +156,24 @@ def load_result(path: Path | str) -> EvaluationResult:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_bytes())
+        return result_from_json(json.loads(path.read_bytes()), path)
+    except OSError as error:
+        raise RunError(f"cannot read the result {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunError(f"{path} is not a result of an evaluation, or it is damaged: {error!r}") from error
+
+
+def result_from_json(content: Any, path: Path) -> EvaluationResult:
+    """The inverse of `EvaluationResult.to_json`.
+
+    Args:
+        content: the documented object.
+        path: where it was read.
+
+    Raises:
+        RunError: if it is no such object, or a newer metacortex wrote it.
+    """
+    try:
         if content["version"] > RESULT_VERSION:
             raise RunError(
                 f"{path} has result version {content['version']}, this metacortex knows up to {RESULT_VERSION}: "
@@ -181,8 +198,6 @@ def load_result(path: Path | str) -> EvaluationResult:
             {name: float(value) for name, value in content.get("metrics", {}).items()},
             dict(content.get("diagnosis", {})),
         )
-    except OSError as error:
-        raise RunError(f"cannot read the result {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a result of an evaluation, or it is damaged: {error!r}") from error
 

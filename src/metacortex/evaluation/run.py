@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metacortex.data.dataset import Dataset
 from metacortex.engine.devices import resolve_device
-from metacortex.errors import RunError, SettingsError
+from metacortex.errors import LearnerError, RunError, SettingsError
 from metacortex.evaluation.calibration import Calibration
 from metacortex.evaluation.diagnosis import Diagnosis
 from metacortex.evaluation.evaluate import evaluate
@@ -178,7 +179,7 @@ def evaluate_run(
     Raises:
         RunError: if the run cannot be used.
         DataError: if the tasks cannot be drawn from the data.
-        LearnerError: if the learner cannot serve such tasks.
+        LearnerError: if the learner cannot serve such tasks, or its scores are not finite.
     """
     loaded = load_run(
         run,
@@ -197,6 +198,7 @@ def evaluate_run(
     tasks = min(tasks, getattr(drawn, "count", tasks))  # some sources give a number of tasks and no more
     subject = loaded.learner if views == 1 else ManyViews(loaded.learner, views)
     result = evaluate(subject, drawn, tasks, progress=progress, observe=diagnosis.observe, precision=precision)
+    _check_finite(loaded.learner.name, result)
     steps = getattr(loaded.learner, "eval_steps", None)
     result = replace(
         result,
@@ -218,6 +220,16 @@ def evaluate_run(
         diagnosis=diagnosis.to_json(),
     )
     return keep_result(loaded.folder, result) if save else result
+
+
+def _check_finite(name: str, result: EvaluationResult) -> None:
+    strange = [i for i, score in enumerate(result.scores) if not math.isfinite(score)]
+    if strange or not math.isfinite(result.loss):
+        where = f"task {strange[0]} and {len(strange) - 1} others" if strange else "some tasks"
+        raise LearnerError(
+            f"'{name}' diverges: {result.metric} or loss are not finite on {where} of {len(result.scores)}: adapt "
+            "with a lower rate (--set inner_lr=…, tune_lr=…) or in fewer steps"
+        )
 
 
 def _asked(views: int, options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from metacortex.errors import RunError
 from metacortex.evaluation.results import EvaluationResult
 from metacortex.evaluation.run import evaluate_run, load_run
 from metacortex.recipes.recipe import SOURCES, Figure, Recipe
+from metacortex.runs.build import with_size
 from metacortex.settings import to_mapping, with_training
 from metacortex.training.progress import Listener
 from metacortex.training.run import train
@@ -88,7 +89,7 @@ def reproduce(
     Args:
         recipe: what to do.
         out: the run folder; a run of the same recipe in it is continued.
-        run: measure this finished run instead; it must be of the recipe's learner and data.
+        run: measure this finished run instead; its learner, backbone and split must be the recipe's.
         device: where to compute, see `metacortex.engine.devices.resolve_device`.
         progress: of training, see `metacortex.training.run.train`.
         evaluating: called with (tasks done, tasks) while measuring.
@@ -134,10 +135,12 @@ def _measure(
 
 
 def _same(recipe: Recipe, folder: Path) -> None:
-    wanted, found = to_mapping(recipe.settings), to_mapping(load_run(folder).settings)
-    for section, key in (("learner", "name"), ("backbone", "name"), ("data", "name")):
-        if wanted[section][key] != found[section][key]:
+    wanted, found = to_mapping(with_size(recipe.settings)), to_mapping(load_run(folder).settings)
+    alike = [("learner", key) for key in wanted["learner"]] + [("backbone", key) for key in wanted["backbone"]]
+    alike += [("data", key) for key in ("name", "protocol", "rotations", "size") if key in wanted["data"]]
+    for section, key in alike:
+        if wanted[section][key] != found[section].get(key, wanted[section][key]):
             raise RunError(
-                f"the run in {folder} has {section} {found[section][key]}, the recipe {recipe.name} "
+                f"the run in {folder} has {section}.{key} {found[section][key]}, the recipe {recipe.name} "
                 f"{wanted[section][key]}: train anew with --out"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -17,8 +18,9 @@ from metacortex.task import Examples
 
 __all__ = ["FORMAT", "kept_transfers"]
 
-FORMAT = 1
-"""Version of the file: ``format``, ``tasks`` (names), ``settings``, ``accuracy`` (rows learned from, diagonal null)."""
+FORMAT = 2
+"""Version of the file: ``format``, ``tasks`` (names), ``sums`` (of their examples), ``settings``, ``accuracy`` (rows
+learned from, diagonal null)."""
 
 
 def kept_transfers(
@@ -40,22 +42,39 @@ def kept_transfers(
         ``[known, known]``, NaN on the diagonal.
 
     Raises:
-        DataError: if the file is of other tasks, of a newer format, or damaged.
+        DataError: if the file is of other tasks or settings, of a newer format, or damaged.
     """
     if path is not None and path.exists():
-        return _read(path, list(known))
+        return _read(path, known, settings)
     found = transfer_matrix(known, known, settings, progress=progress)
     if path is not None:
         rows = [[None if np.isnan(v) else float(v) for v in row] for row in found]
-        content = {"format": FORMAT, "tasks": list(known), "settings": asdict(settings), "accuracy": rows}
+        content = {
+            "format": FORMAT,
+            "tasks": list(known),
+            "sums": [_sum(examples) for examples in known.values()],
+            "settings": asdict(settings),
+            "accuracy": rows,
+        }
         write_file(path, json.dumps(content, indent=1) + "\n")
     return found
 
 
-def _read(path: Path, names: list[str]) -> NDArray[np.float64]:
+def _sum(examples: Examples) -> str:
+    """A sum over the examples of a task: other images under the same name are another task."""
+    digest = hashlib.sha256(repr(tuple(examples.inputs.shape)).encode())
+    for tensor in (examples.inputs, examples.targets):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _read(path: Path, known: Mapping[str, Examples], settings: TransferSettings) -> NDArray[np.float64]:
+    names = list(known)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version, tasks = int(content["format"]), list(content["tasks"])
+        sums = dict(zip(tasks, content.get("sums", tasks), strict=True))
+        measured = content["settings"]
         rows = [[np.nan if v is None else float(v) for v in row] for row in content["accuracy"]]
         found = np.array(rows, dtype=np.float64)
     except OSError as error:
@@ -72,5 +91,9 @@ def _read(path: Path, names: list[str]) -> NDArray[np.float64]:
             f"the transfers in {path} are of other tasks (not of {', '.join(strange)}): name another file to measure "
             "them into"
         )
+    changed = [name for name in names if sums[name] != _sum(known[name])]
+    if changed or measured != json.loads(json.dumps(asdict(settings))):
+        what = f"other examples of {changed[0]}" if changed else f"other settings ({measured})"
+        raise DataError(f"the transfers in {path} were measured with {what}: name another file to measure them into")
     order = [tasks.index(name) for name in names]
     return found[np.ix_(order, order)]

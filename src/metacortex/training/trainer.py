@@ -23,7 +23,7 @@ from torch import Tensor
 
 from metacortex.engine.devices import device_of, random_devices
 from metacortex.engine.distributed import Ranks
-from metacortex.errors import RunError
+from metacortex.errors import DivergedError, RunError
 from metacortex.evaluation.evaluate import evaluate
 from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from metacortex.runs.files import find_directory
@@ -275,8 +275,8 @@ class Trainer:
     def _drawn_tasks(self, indices: list[int]) -> tuple[list[int], Task | None]:
         return indices, self.tasks.batch(indices) if indices else None
 
-    def _diverged(self, step: int, what: str) -> RunError:
-        return RunError(
+    def _diverged(self, step: int, what: str) -> DivergedError:
+        return DivergedError(
             f"training stopped at step {step}: {what} (lr {self.lr:g}); lower training.lr or the learner's "
             f"inner_lr, or set training.clip_norm, and train anew; the checkpoints before it are kept in "
             f"{self.folder.path / 'checkpoints'}"
@@ -309,7 +309,12 @@ class Trainer:
         objective = self.learner.objective
         score, best = scores.get(f"val_{objective.score}"), state.best_score
         # Ties keep the earlier weights; without validation tasks the latest weights are the best known.
-        if score is None or best is None or (score > best if objective.higher_is_better else score < best):
+        if (
+            score is None
+            or best is None
+            or math.isnan(best)
+            or (score > best if objective.higher_is_better else score < best)
+        ):
             state.best_score, state.best_step = score, state.step
             self._save(self.folder.best)
 

@@ -39,8 +39,8 @@ class ProtoNetSettings:
     def __post_init__(self) -> None:
         if self.distance not in ("euclid", "cosine"):
             raise SettingsError(f"distance must be 'euclid' or 'cosine', got '{self.distance}'")
-        if self.learn_scale and self.scale < 0:
-            raise SettingsError(f"a learned scale stays positive and must start so, got scale {self.scale}")
+        if not self.scale >= 0:
+            raise SettingsError(f"a scale is positive, or 0 for that of the distance, got {self.scale}")
         check_norm("protonet", self.norm)
 
 
