@@ -136,7 +136,9 @@ def test_a_learner_of_images_does_not_translate(tmp_path: Path) -> None:
         TextRun(tmp_path)
 
 
-def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     picture = tmp_path / "look.png"
     args = ["translate", str(run), "--from", "en", "--to", "fr", "--attention", str(picture)]
     assert main([*args, "--json", "one two", ""]) == 0
@@ -154,6 +156,9 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     pairs.write_text("one\teins\ntwo\tzwei\n")
     assert main(["translate", str(run), "--from", "en", "--to", "de", "--pairs", str(pairs), "three"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+    monkeypatch.setattr(TextRun, "learns_from_examples", False)
+    assert main(["translate", str(run), "--from", "en", "--to", "de", "--pairs", str(pairs), "three"]) == 2
+    assert "metacortex adapt" in capsys.readouterr().err
     assert main(["translate", str(run), "--from", "en"]) == 2
     assert "--to" in capsys.readouterr().err
 

@@ -97,6 +97,11 @@ def _of_run(
     loaded = TextRun(run, checkpoint=checkpoint)
     if not source or not target:
         raise SettingsError("say the languages: --from LANGUAGE --to LANGUAGE, e.g. --from en --to fr")
+    if pairs is not None and not loaded.learns_from_examples:
+        raise SettingsError(
+            f"{loaded.learner.name} does nothing with example pairs by itself: teach it with `metacortex adapt {run} "
+            f"{pairs} --from {source} --to {target} --out new.skill` and translate with the skill"
+        )
     support = () if pairs is None else read_pairs(pairs)
     return loaded.translator(source, target, words=words, support=support)
 
