@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from metacortex.engine.gradient import evaluate_tasks, meta_gradient
-from metacortex.errors import LearnerError
 from metacortex.learners.base import Learner
 from metacortex.learners.registry import make_learner
 from metacortex.task import Examples, Task, stack_tasks
@@ -96,6 +95,10 @@ def test_gradient_through_the_generated_network(strategy: str) -> None:
     assert finite_difference_gap(made, tasks, gradients) < 1e-7
 
 
-def test_too_many_classes_are_refused() -> None:
-    with pytest.raises(LearnerError, match="at most 2 classes, the task has 3"):
-        learner(shape=(3, 6, 6)).adapt(blobs(torch.Generator()).support)
+def test_any_number_of_classes_in_any_order() -> None:
+    made = learner(shape=(3, 6, 6)).eval()
+    task = blobs(torch.Generator().manual_seed(0)).to(torch.float32)
+    logits = made.predict(made.adapt(task.support), task.query.inputs)
+    assert logits.shape == (6, 3)
+    turned = replace(task.support, targets=(task.support.targets + 1) % 3)
+    torch.testing.assert_close(made.predict(made.adapt(turned), task.query.inputs), logits.roll(1, 1))

@@ -66,7 +66,9 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         MetaLSTMSequence,
         MetaLSTMSequenceSettings,
-        lambda body, spec, options: MetaLSTMSequence(body, spec.way, objective=spec.objective, **options),
+        lambda body, spec, options: MetaLSTMSequence(
+            body, spec.way if spec.kind == "regression" else 0, objective=spec.objective, **options
+        ),
         "generated weights: a network reads labelled examples and writes the one that answers",
         kinds=("classification", "regression"),
     ),
