@@ -117,6 +117,8 @@ def test_a_learner_that_diverges_is_listed_and_tried_again(folder: str, tmp_path
     assert set(found.entrant("maml").refused) == set(wild.cells)
     assert "lower training.lr" in to_markdown(found)
     assert len(found.entrant("nearest_neighbour").results) == 2
+    assert draw_comparison(found)
+    assert "Not served" in [section.title for section in comparison_page(found).sections]
     assert load_comparison(tmp_path).to_json() == found.to_json()
     tame = plan("maml", "nearest_neighbour", data=folder)
     again = run_comparison(tame, tmp_path)

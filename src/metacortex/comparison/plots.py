@@ -60,17 +60,21 @@ def draw_comparison(comparison: Comparison) -> list[Path]:
         panel.grid(alpha=0.3)
     panels[0].set_ylabel(score_name(comparison))
     panels[-1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return [*_written(figure, comparison, "curves"), *(_draw_functions(comparison) if plan.functions else [])]
+    return [
+        *_written(figure, comparison, "curves"),
+        *(_draw_functions(comparison) if plan.functions and comparison.measured else []),
+    ]
 
 
 def _draw_functions(comparison: Comparison, tasks: int = 3) -> list[Path]:
     """``functions.png`` and ``functions.svg``: prior, adapted function and truth, a row per learner."""
     from matplotlib.figure import Figure
 
-    count = len(comparison.entrants)
+    entrants = comparison.measured
+    count = len(entrants)
     figure = Figure(figsize=(3.6 * tasks, 2.6 * count), layout="constrained")
     rows = figure.subplots(count, tasks, squeeze=False, sharex=True, sharey="col")
-    for row, entrant in zip(rows, comparison.entrants, strict=True):
+    for row, entrant in zip(rows, entrants, strict=True):
         run = load_run(comparison.path / "runs" / entrant.learner)
         source = open_domain(run.settings.data).tasks("test", run.settings.data)
         for number, axes in enumerate(row):

@@ -73,6 +73,11 @@ class Comparison:
     entrants: tuple[Entrant, ...]
     path: Path
 
+    @property
+    def measured(self) -> list[Entrant]:
+        """Those that have any result."""
+        return [entrant for entrant in self.entrants if entrant.results]
+
     def entrant(self, learner: str) -> Entrant:
         """What was found of a learner."""
         return next(entrant for entrant in self.entrants if entrant.learner == learner)
@@ -217,7 +222,7 @@ def _continued(folder: Path, before: ComparisonPlan, plan: ComparisonPlan) -> Co
             f"{folder} holds another comparison (different: {', '.join(changed)}): "
             "ask for the same one to continue it, or choose another --out"
         )
-    for name in set(before.learners).difference(measured):
+    for name in set(before.learners).difference(measured).intersection(plan.learners):
         if old["own"].get(name) != new["own"].get(name):
             shutil.rmtree(folder / "runs" / name, ignore_errors=True)  # begun with other settings, never finished
     kept = [name for name in before.learners if name in measured or name in plan.learners]
