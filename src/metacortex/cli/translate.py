@@ -103,7 +103,12 @@ def _of_run(
             f"{pairs} --from {source} --to {target} --out new.skill` and translate with the skill"
         )
     support = () if pairs is None else read_pairs(pairs)
-    return loaded.translator(source, target, words=words, support=support)
+    translator = loaded.translator(source, target, words=words, support=support)
+    new = [code for code in translator.pair if code not in loaded.domain.corpus.trained_languages]
+    if new and not support:
+        names = " and ".join(loaded.domain.corpus.languages[code] for code in new)
+        note(f"training showed no {names}: teach it by examples, --pairs FILE or `metacortex adapt`")
+    return translator
 
 
 def _of_skill(path: Path, given: dict[str, Any]) -> Translator:

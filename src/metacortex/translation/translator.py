@@ -142,7 +142,7 @@ class TextRun:
         Args:
             source: code or English name of the language to translate from.
             target: of the one to translate into.
-            words: the description; the plainest training wording when not given, empty for none.
+            words: the description; that of `words_of` when not given, empty for none.
             support: example pairs of sentences.
 
         Raises:
@@ -151,7 +151,7 @@ class TextRun:
         languages = self.domain.corpus.languages
         code, other = (find_language(name, languages) for name in (source, target))
         (pair,) = parse_pairs([(code, other)], languages)
-        return self.adapted(pair, self.plain_words(pair) if words is None else words, support)
+        return self.adapted(pair, self.words_of(pair) if words is None else words, support)
 
     def plain_words(self, pair: Pair) -> str:
         """The plainest training wording for a pair; nothing if the run was not told of its tasks in words."""
