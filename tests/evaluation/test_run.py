@@ -72,6 +72,15 @@ def test_other_sizes_splits_policies_have_files_of_their_own(run, data):
     assert len({r.fingerprint for r in results}) == 6
 
 
+def test_a_learner_that_diverges_while_it_adapts(tmp_path, data, settings):
+    wild = merge(settings, {"learner.name": "fine_tuning", "learner.tune_lr": 1e30})
+    with pytest.warns(UserWarning, match="no calibration of probabilities is kept: 'fine_tuning' diverges"):
+        run = train(wild, tmp_path / "run", progress=False, data=data)
+    assert run.finished
+    with pytest.raises(LearnerError, match="'fine_tuning' diverges: accuracy or loss are not finite"):
+        evaluate_run(run.path, data, tasks=4)
+
+
 def test_other_inner_steps(tmp_path, data):
     settings = from_mapping(
         {

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metacortex.engine.devices import device_of, random_devices
-from metacortex.errors import DataError, RunError
+from metacortex.errors import DataError, LearnerError, RunError
 from metacortex.nn.mode import evaluating
 from metacortex.task import Examples
 from metacortex.tasks.episodes import Episodes, EpisodeSpec
@@ -208,6 +208,7 @@ def calibrate(
 
     Raises:
         DataError: if there are fewer than three classes.
+        LearnerError: if the learner diverges while it adapts.
     """
     if len(view) < 3:
         raise DataError(f"a calibration needs at least 3 classes, split '{split}' has {len(view)}")
@@ -230,6 +231,11 @@ def calibrate(
             logits.append(learner.predict(state, known.inputs))
             targets.append(known.targets)
     scores = torch.cat(inside).double()
+    if not bool(scores.isfinite().all()) or bool(torch.cat(logits).isnan().any()):
+        raise LearnerError(
+            f"'{learner.name}' diverges while it adapts to tasks of split '{split}': adapt with a lower rate "
+            "(inner_lr, tune_lr) or in fewer steps"
+        )
     levels = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
     threshold = float(scores.quantile(accept))
     return Calibration(

@@ -21,7 +21,7 @@ from metacortex.engine.distributed import Ranks
 from metacortex.engine.gradient import strategy_names
 from metacortex.engine.micro import check_query_chunks
 from metacortex.engine.precision import PrecisionWarning, check_precision, precision_note
-from metacortex.errors import DataError, RunError, SettingsError, unknown_name
+from metacortex.errors import DataError, LearnerError, RunError, SettingsError, unknown_name
 from metacortex.evaluation.calibration import calibrate
 from metacortex.runs.build import build_learner, describe_learner, meta_batch_size, with_size
 from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
@@ -343,5 +343,9 @@ def _finish(folder: RunFolder, settings: RunSettings, learner: Learner, domain: 
     except DataError:
         # Too few classes to hold strangers out: the run is fine, only "none of these" is not available.
         folder.calibration_path.unlink(missing_ok=True)
+        return
+    except LearnerError as error:
+        folder.calibration_path.unlink(missing_ok=True)
+        warnings.warn(f"no calibration of probabilities is kept: {error}", stacklevel=2)
         return
     folder.write_json(folder.calibration_path, found.to_json())
