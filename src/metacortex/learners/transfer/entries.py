@@ -6,7 +6,7 @@ from metacortex.learners.entry import Entry, NoSettings, features_of
 from metacortex.learners.transfer.baseline import Baseline, BaselineSettings
 from metacortex.learners.transfer.baseline_pp import BaselinePP, BaselinePPSettings
 from metacortex.learners.transfer.fine_tuning import FineTuning, FineTuningSettings
-from metacortex.learners.transfer.from_scratch import FromScratch
+from metacortex.learners.transfer.from_scratch import FromScratch, FromScratchSettings
 from metacortex.learners.transfer.knn import KNN, KNNSettings
 from metacortex.learners.transfer.linear_probe import LinearProbe, LinearProbeSettings
 from metacortex.learners.transfer.multilingual import Multilingual, MultilingualSettings
@@ -55,7 +55,7 @@ ENTRIES = (
     ),
     Entry(
         FromScratch,
-        FineTuningSettings,
+        FromScratchSettings,
         lambda body, spec, options: FromScratch(body, features_of(body), **options),
         "transfer: train on the support set alone",
     ),

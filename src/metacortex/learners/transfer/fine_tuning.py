@@ -25,7 +25,7 @@ __all__ = ["FineTuning", "FineTuningSettings"]
 
 @dataclass(frozen=True)
 class FineTuningSettings:
-    """Settings of `FineTuning` and `metacortex.learners.transfer.from_scratch.FromScratch`.
+    """Settings of `FineTuning`.
 
     Attributes:
         tune_lr: learning rate of fine-tuning, positive.
