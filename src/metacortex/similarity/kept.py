@@ -20,7 +20,7 @@ __all__ = ["FORMAT", "kept_transfers"]
 
 FORMAT = 2
 """Version of the file: ``format``, ``tasks`` (names), ``sums`` (of their examples), ``settings``, ``accuracy`` (rows
-learned from, diagonal null)."""
+learned from, diagonal null). Files without ``sums`` and ``settings`` (format 1, or written by hand) are taken on trust."""
 
 
 def kept_transfers(
@@ -73,8 +73,8 @@ def _read(path: Path, known: Mapping[str, Examples], settings: TransferSettings)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version, tasks = int(content["format"]), list(content["tasks"])
-        sums = dict(zip(tasks, content.get("sums", tasks), strict=True))
-        measured = content["settings"]
+        sums = dict(zip(tasks, content["sums"], strict=True)) if "sums" in content else {}
+        measured = content.get("settings")
         rows = [[np.nan if v is None else float(v) for v in row] for row in content["accuracy"]]
         found = np.array(rows, dtype=np.float64)
     except OSError as error:
@@ -91,8 +91,8 @@ def _read(path: Path, known: Mapping[str, Examples], settings: TransferSettings)
             f"the transfers in {path} are of other tasks (not of {', '.join(strange)}): name another file to measure "
             "them into"
         )
-    changed = [name for name in names if sums[name] != _sum(known[name])]
-    if changed or measured != json.loads(json.dumps(asdict(settings))):
+    changed = [name for name in names if name in sums and sums[name] != _sum(known[name])]
+    if changed or (measured is not None and measured != json.loads(json.dumps(asdict(settings)))):
         what = f"other examples of {changed[0]}" if changed else f"other settings ({measured})"
         raise DataError(f"the transfers in {path} were measured with {what}: name another file to measure them into")
     order = [tasks.index(name) for name in names]
