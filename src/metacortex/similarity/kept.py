@@ -20,7 +20,8 @@ __all__ = ["FORMAT", "kept_transfers"]
 
 FORMAT = 2
 """Version of the file: ``format``, ``tasks`` (names), ``sums`` (of their examples), ``settings``, ``accuracy`` (rows
-learned from, diagonal null). Files without ``sums`` and ``settings`` (format 1, or written by hand) are taken on trust."""
+learned from, diagonal null). Files without ``sums`` and ``settings`` (format 1, or written by hand) are taken on
+trust."""
 
 
 def kept_transfers(
