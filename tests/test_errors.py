@@ -9,7 +9,7 @@ from metacortex import errors
 
 def test_everything_descends_from_one_base() -> None:
     classes = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
-    assert len(classes) == 6
+    assert len(classes) == 7
     assert all(issubclass(c, errors.MetacortexError) for c in classes)
     assert all(c.__name__ in str(errors.__doc__) for c in classes)
 
