@@ -178,7 +178,7 @@ def test_tasks_that_cannot_be_drawn_are_refused_before_training(
         return SimpleNamespace(input_shape=next(shapes), tasks=lambda split, data: None)
 
     monkeypatch.setattr("metacortex.comparison.run.open_domain", opened)
-    monkeypatch.setattr("metacortex.comparison.run._check_learners", lambda plan: None)
+    monkeypatch.setattr("metacortex.comparison.run._check_learners", lambda plan, domains: None)
     with pytest.raises(DataError, match=r"digits.*same size and channels"):
         run_comparison(plan("protonet", transfer=("digits",)), tmp_path / "c", lambda *said: told.append(said[0]))
     assert told == []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "evaluate_command"]
 
-TASKS = 600
+_TASKS = 600
 """Test tasks unless another number is asked for."""
 
 _EPILOG = examples(
@@ -58,7 +58,7 @@ def evaluate_command(
         int | None, typer.Option(min=0, help="Support examples per class; example pairs.", show_default=False)
     ] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Query examples per class.", show_default=False)] = None,
-    tasks: Annotated[int, typer.Option(min=1, help="Number of test tasks.")] = TASKS,
+    tasks: Annotated[int, typer.Option(min=1, help="Number of test tasks.")] = _TASKS,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the test tasks.", show_default=False)] = None,
     norm: Annotated[str | None, typer.Option(help="Another batch-norm policy.", show_default=False)] = None,
     inner_steps: Annotated[
@@ -144,7 +144,7 @@ def evaluate_command(
     if RunFolder.open(run).info().get("learner", {}).get("kind") == "translation":
         sizes = {"data": data, "protocol": protocol, "way": way, "queries": queries, "seed": seed}
         others = {"norm": norm, "inner-steps": inner_steps, "views": views - 1 or None, "set": assignments}
-        others |= {"tasks": tasks - TASKS or None, "precision": None if precision == "float32" else precision}
+        others |= {"tasks": tasks - _TASKS or None, "precision": None if precision == "float32" else precision}
         _refuse({**sizes, **others}, "is for runs on images or functions, this one translates")
         options = {**asked, "split": split, "beam": beam, "shot": shot, "checkpoint": checkpoint, "device": device}
         with limited_threads(threads):

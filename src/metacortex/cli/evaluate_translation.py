@@ -12,6 +12,7 @@ from metacortex.errors import RunError, SettingsError
 if TYPE_CHECKING:
     from metacortex.data.text.corpus import Pair
     from metacortex.evaluation.translation import BleuComparison
+    from metacortex.settings import TaskSettings
     from metacortex.translation.curves import FewShotCurves
     from metacortex.translation.evaluate import TranslationReport
 
@@ -37,7 +38,8 @@ def score_sets(run: Path, options: Mapping[str, Any], *, as_json: bool, quiet: b
         if other.is_file():
             others.append(read_report(other))
             continue
-        given = {"pairs": _common(report, other), "most": 0, "falsify": False, **shared, **_told_alike(own, other)}
+        data = RunFolder.open(other).settings().data
+        given = {"pairs": _common(report, other, data), "most": 0, "falsify": False, **shared, **_told_alike(own, data)}
         with bar(f"translating with {other.name}", show=not quiet) as progress:
             others.append(evaluate_translation(other, progress=progress, **given))
     rows = []
@@ -90,13 +92,11 @@ def draw_curves_of(run: Path, options: Mapping[str, Any], out: Path | None, *, a
     tell(f"kept in {', '.join(map(str, files))}")
 
 
-def _common(report: TranslationReport, other: Path) -> str:
+def _common(report: TranslationReport, other: Path, data: TaskSettings) -> str:
     """The pairs of a report that another run was trained for: all of them, or those that its settings name."""
     from metacortex.data.text.corpus import PAIR_KINDS, show_pair
-    from metacortex.runs.folder import RunFolder
     from metacortex.settings import TextSettings
 
-    data = RunFolder.open(other).settings().data
     scored = [row.pair for row in report.pairs]
     kept, limit = scored, ""
     if isinstance(data, TextSettings) and data.languages:
@@ -116,12 +116,10 @@ def _listed(pairs: Sequence[Pair]) -> str:
     return ",".join(map(show_pair, pairs))
 
 
-def _told_alike(own: Mapping[str, Any], other: Path) -> dict[str, Any]:
+def _told_alike(own: Mapping[str, Any], data: TaskSettings) -> dict[str, Any]:
     """What was asked for of a run's description, where another run can be told the same; else it has its own."""
-    from metacortex.runs.folder import RunFolder
     from metacortex.settings import TextSettings
 
-    data = RunFolder.open(other).settings().data
     asked = {key: own[key] for key in ("shot", "description") if own[key] is not None}
     if not asked or not isinstance(data, TextSettings):
         return {}

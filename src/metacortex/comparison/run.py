@@ -19,6 +19,7 @@ from metacortex.learners.base import Learner
 from metacortex.runs.build import build_learner, describe_learner, with_size
 from metacortex.runs.domain import Domain, open_domain
 from metacortex.runs.files import write_file
+from metacortex.settings import TaskSettings
 from metacortex.training.progress import TrainingEvent
 from metacortex.training.run import train
 
@@ -149,8 +150,9 @@ def run_comparison(plan: ComparisonPlan, out: Path | str, tell: Tell = lambda wh
         DataError: if the test tasks of a column cannot be drawn, before anything is trained.
     """
     folder = Path(out)
-    _check_learners(plan)
-    _check_cells(plan)
+    domains: dict[str, Domain] = {}
+    _check_learners(plan, domains)
+    _check_cells(plan, domains)
     plan = _claim(folder, plan)
     entrants = tuple(_enter(learner, plan, folder, tell) for learner in plan.learners)
     return Comparison(plan, entrants, folder)
@@ -169,21 +171,25 @@ def load_comparison(path: Path | str) -> Comparison:
     return Comparison(plan, tuple(_read(folder / "learners" / f"{name}.json") for name in plan.learners), folder)
 
 
-def _check_learners(plan: ComparisonPlan) -> None:
+def _opened(settings: TaskSettings, domains: dict[str, Domain]) -> Domain:
+    """A source, opened once however many learners and columns it serves."""
+    if repr(settings) not in domains:
+        domains[repr(settings)] = open_domain(settings)
+    return domains[repr(settings)]
+
+
+def _check_learners(plan: ComparisonPlan, domains: dict[str, Domain]) -> None:
     """Build every learner once."""
-    domains: dict[str, Domain] = {}
     for learner in plan.learners:
         settings = with_size(plan.settings_of(learner))
-        if repr(settings.data) not in domains:
-            domains[repr(settings.data)] = open_domain(settings.data)
-        build_learner(describe_learner(settings, domains[repr(settings.data)]))
+        build_learner(describe_learner(settings, _opened(settings.data, domains)))
 
 
-def _check_cells(plan: ComparisonPlan) -> None:
+def _check_cells(plan: ComparisonPlan, domains: dict[str, Domain]) -> None:
     settings = with_size(plan.settings_of(plan.learners[0]))
     shape: tuple[int, ...] | None = None
     for data in dict.fromkeys(cell.data for cell in plan.cells):
-        domain = open_domain(elsewhere(settings, data, None, {}).data)
+        domain = _opened(elsewhere(settings, data, None, {}).data, domains)
         shape = shape or domain.input_shape
         if domain.input_shape != shape:
             raise DataError(

@@ -9,9 +9,10 @@ from typing import Any
 
 from metacortex.errors import RunError
 from metacortex.evaluation.results import EvaluationResult
-from metacortex.evaluation.run import evaluate_run, load_run
+from metacortex.evaluation.run import evaluate_run
 from metacortex.recipes.recipe import SOURCES, Figure, Recipe
 from metacortex.runs.build import with_size
+from metacortex.runs.folder import RunFolder
 from metacortex.settings import to_mapping, with_training
 from metacortex.training.progress import Listener
 from metacortex.training.run import train
@@ -135,7 +136,7 @@ def _measure(
 
 
 def _same(recipe: Recipe, folder: Path) -> None:
-    wanted, found = to_mapping(with_size(recipe.settings)), to_mapping(load_run(folder).settings)
+    wanted, found = to_mapping(with_size(recipe.settings)), to_mapping(RunFolder.open(folder).settings())
     alike = [("learner", key) for key in wanted["learner"]] + [("backbone", key) for key in wanted["backbone"]]
     alike += [("data", key) for key in ("name", "protocol", "rotations", "size") if key in wanted["data"]]
     for section, key in alike:

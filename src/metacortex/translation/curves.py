@@ -312,9 +312,10 @@ def _entrants(
 
 
 def _check_new(pairs: Sequence[Pair], texts: Sequence[TextRun]) -> None:
-    new = set(pairs).difference(texts[0].trained_pairs)
-    for other in texts[1:]:
-        known = sorted(new & set(other.trained_pairs))
+    trained = [set(chosen_pairs(text.domain.corpus, text.settings.pairs or "trained")) for text in texts]
+    new = set(pairs) - trained[0]
+    for other, shown in zip(texts[1:], trained[1:], strict=True):
+        known = sorted(new & shown)
         if known:
             raise RunError(
                 f"{other.loaded.folder.path} was trained on {', '.join(map(show_pair, known))}, which is new to "

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from metacortex.data.text.corpus import PAIR_KINDS, Pair, parse_pairs
+from metacortex.data.text.corpus import Pair, parse_pairs
 from metacortex.data.text.lines import clean
 from metacortex.data.text.subwords import EOS, PAD, Subwords
 from metacortex.engine.devices import device_of
@@ -183,14 +183,6 @@ class TextRun:
     def words_of(self, pair: Pair) -> str:
         """What is told of a pair in words: nothing where a language was not trained, as its name then says nothing."""
         return self.plain_words(pair) if set(pair) <= set(self.domain.corpus.trained_languages) else ""
-
-    @property
-    def trained_pairs(self) -> tuple[Pair, ...]:
-        """The pairs that training showed."""
-        named, corpus = self.settings.pairs, self.domain.corpus
-        if named in PAIR_KINDS or not named:
-            return corpus.pairs(named or "trained")  # type: ignore[arg-type]
-        return parse_pairs(named, corpus.languages)
 
     @property
     def learns_from_examples(self) -> bool:
