@@ -13,15 +13,17 @@ LARGEST_FILE = 400
 
 PACKAGES = ("metacortex", "torchmeta")
 
-LEAVES = {"", "errors", "task", "tree"}
+LEAVES = {"", "cache", "errors", "task", "tree"}
 """What everything may use; '' is the package itself, which only holds the version."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "cache": set(),
     "tree": set(),
     "task": {"errors", "tree"},
     "fields": {"errors"},
-    "nn": LEAVES,
+    "native": {"cache"},
+    "nn": LEAVES | {"native"},
     "updates": LEAVES | {"nn"},
     "learners": LEAVES | {"nn", "updates"},
     "engine": LEAVES | {"nn", "updates", "learners"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metacortex.nn import block
+from metacortex.nn import block, pooled
 from metacortex.nn.block import convolution_block
 from metacortex.nn.norm import BatchNorm, fused_kernels, real_rows, statistics_pass
 
@@ -17,7 +18,16 @@ from metacortex.nn.norm import BatchNorm, fused_kernels, real_rows, statistics_p
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several pieces although the images are few."""
-    monkeypatch.setattr(block, "_CACHED", 1200)
+    monkeypatch.setattr(pooled, "_CACHED", 1200)
+
+
+@pytest.fixture(params=["", "0"], ids=["C", "PyTorch"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """By C kernels, where the number of filters allows, and without."""
+    monkeypatch.setenv("METACORTEX_NATIVE", request.param)
+    pooled._in_c.cache_clear()
+    yield request.param
+    pooled._in_c.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +65,7 @@ def folded(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, pool: bool) -> Te
 
 
 @pytest.mark.parametrize(("pool", "stride", "size"), [(True, 1, 9), (False, 2, 8), (False, 1, 5)])
-@pytest.mark.parametrize(("channels", "filters"), [(1, 6), (3, 14)])
+@pytest.mark.parametrize(("channels", "filters"), [(1, 6), (3, 14), (1, 40), (3, 16)])
 def test_values_and_derivatives_are_those_of_the_layers(
     pool: bool, stride: int, size: int, channels: int, filters: int
 ) -> None:
@@ -119,3 +129,30 @@ def test_it_steps_back_where_it_does_not_hold() -> None:
     assert len(seen) == 1
     got = convolution_block(x, convolution, nn.Identity(), pool=True)
     torch.testing.assert_close(got, plain(x, convolution, nn.Identity(), True))
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    columns = torch.randn(9, 2, 4, 4)
+    columns[3, 1, 2, 1] = torch.nan
+    y = pooled.pooled_projection(torch.randn(16, 9), torch.zeros(16), columns)
+    assert y[1, :, 1, 0].isnan().all()
+    assert int(y.isnan().sum()) == 16
+
+
+def test_kernels_are_there_unless_they_are_turned_off(way: str) -> None:
+    """Otherwise the tests of this file say nothing of them."""
+    if pooled._in_c(torch.float64) is None:
+        assert way == "0" or shutil.which("cc") is None
+    else:
+        assert way == ""
+
+
+def test_threads_share_the_images(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pooled, "_fewest", lambda columns, filters: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    convolution, norm = layers(filters=16)
+    x = torch.randn(7, 1, 9, 9)
+    for got, expected in zip(
+        derivatives(folded, x, convolution, norm, True), derivatives(plain, x, convolution, norm, True), strict=True
+    ):
+        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)

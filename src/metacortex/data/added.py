@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from metacortex.cache import cache_dir
 from metacortex.data.atomic import discard, new_folder
 from metacortex.data.collections.base import add_collection, find_collection, home_of
 from metacortex.data.collections.catalogue import COLLECTIONS
 from metacortex.data.dataset import Dataset
 from metacortex.data.folder import list_classes
 from metacortex.data.images import read_image
-from metacortex.data.locations import cache_dir
 from metacortex.data.omniglot import add_omniglot, find_omniglot
 from metacortex.data.sources import BUILT_IN, added_folder, dataset_names, find_loader, load_dataset
 from metacortex.data.store import ClassStore

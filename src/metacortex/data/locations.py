@@ -8,17 +8,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-import platformdirs
+from metacortex.cache import cache_dir
 
-__all__ = ["cache_dir", "data_roots", "searching_first", "stores_dir"]
+__all__ = ["data_roots", "searching_first", "stores_dir"]
 
 _FIRST: ContextVar[tuple[Path, ...]] = ContextVar("first", default=())
-
-
-def cache_dir() -> Path:
-    """The folder for everything that can be made again: ``$METACORTEX_CACHE`` or the user's cache folder."""
-    chosen = os.environ.get("METACORTEX_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("metacortex"))
 
 
 def data_roots() -> list[Path]:

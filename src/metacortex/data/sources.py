@@ -10,9 +10,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from metacortex.cache import cache_dir
 from metacortex.data.calling import call_loader
 from metacortex.data.dataset import Dataset
-from metacortex.data.locations import cache_dir
 from metacortex.errors import DataError, unknown_name
 
 __all__ = [

@@ -12,25 +12,20 @@ images any more, so a few at a time are convolved and pooled while they are in t
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metacortex.nn.mode import counted_device, graphing, transforming
 from metacortex.nn.norm import BatchNorm
+from metacortex.nn.pooled import pooled_projection
+from metacortex.nn.winograd import convolved
 
 __all__ = ["convolution_block"]
 
 _PATCH = 32
 """Largest D: 3×3 patches are 9 numbers of grey images and 27 of colour ones. Cutting them takes time and memory in
 proportion to it, so that with less than half as many filters the passes over the outputs are cheaper."""
-
-_CACHED = 2**18
-"""Numbers of one piece of the outputs: 1 MiB of float32, half of a usual second-level cache or less."""
-
-_aten = torch.ops.aten
 
 
 def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, pool: bool) -> Tensor:
@@ -50,7 +45,7 @@ def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, poo
     if isinstance(norm, BatchNorm) and _folds(x, convolution, norm):
         with _exactly():
             return _folded(x, convolution, norm, pool)
-    x = norm(convolution(x))
+    x = norm(convolved(x, convolution))
     # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
     return F.relu(F.max_pool2d(x, 2) if pool else x)
 
@@ -94,8 +89,7 @@ def _folded(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm, pool: bool) -> T
     flat = columns.flatten(1)
     weights, shift = norm.folded(convolution.weight.flatten(1), centre, flat @ flat.t() / flat.shape[1], flat.shape[1])
     if pool:
-        # Adding what is the same for a whole channel, and the ReLU, commute with the maximum.
-        return F.relu(_PooledProjection.apply(weights, columns) + shift[:, None, None])  # type: ignore[operator]
+        return pooled_projection(weights, shift, columns)
     y = torch.addmm(shift, flat.t(), weights.t())  # [N*H'*W'', F]
     return F.relu(y.view(*columns.shape[1:], -1).permute(0, 3, 1, 2))
 
@@ -113,84 +107,3 @@ def _columns(x: Tensor, convolution: nn.Conv2d) -> Tensor:
             window = x[:, :, i : i + sh * (height - 1) + 1 : sh, j : j + sw * (width - 1) + 1 : sw]
             columns[:, i, j].copy_(window.transpose(0, 1))
     return columns.flatten(0, 2)
-
-
-def _pieces(columns: Tensor, filters: int) -> list[tuple[int, int]]:
-    count, area = columns.shape[1], columns.shape[2] * columns.shape[3]
-    size = max(1, _CACHED // (area * filters))
-    return [(a, min(a + size, count)) for a in range(0, count, size)]
-
-
-def _projected(weights: Tensor, columns: Tensor, a: int, b: int) -> Tensor:
-    """``[n, F, H', W'']`` channels-last: the outputs for images a to b."""
-    y = columns[:, a:b].flatten(1).t() @ weights.t()
-    return y.view(b - a, *columns.shape[2:], -1).permute(0, 3, 1, 2)
-
-
-def _pooled_like(weights: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
-    _, count, height, width = columns.shape
-    shape = (count, weights.shape[0], height // 2, width // 2)
-    return torch.empty(shape, dtype=dtype, device=weights.device, memory_format=torch.channels_last)
-
-
-class _PooledProjection(torch.autograd.Function):
-    """(weights ``[F, D]``, columns ``[D, N, H, W]``) → the 2×2 maxima of the projections, ``[N, F, H//2, W//2]``."""
-
-    @staticmethod
-    def forward(ctx: Any, weights: Tensor, columns: Tensor) -> Tensor:
-        pooled = _pooled_like(weights, columns, weights.dtype)
-        places = _pooled_like(weights, columns, torch.int64)
-        for a, b in _pieces(columns, weights.shape[0]):
-            y = _projected(weights, columns, a, b)
-            _aten.max_pool2d_with_indices.out(y, [2, 2], [2, 2], out=pooled[a:b], indices=places[a:b])
-        ctx.save_for_backward(columns, places)
-        return pooled
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        return _Collected.apply(slopes[0], *ctx.saved_tensors), None
-
-
-class _Collected(torch.autograd.Function):
-    """The adjoint of projecting and picking ``places``: from ``[N, F, H//2, W//2]`` to ``[F, D]``."""
-
-    @staticmethod
-    def forward(ctx: Any, slopes: Tensor, columns: Tensor, places: Tensor) -> Tensor:
-        slopes = slopes.contiguous(memory_format=torch.channels_last)
-        filters, (height, width) = slopes.shape[1], columns.shape[2:]
-        # [D, F]: with both factors row by row; the transposed product takes up to fifteen times as long.
-        total = slopes.new_zeros(columns.shape[0], filters)
-        with _exactly():
-            for a, b in _pieces(columns, filters):
-                whole = slopes.new_empty(b - a, height, width, filters).permute(0, 3, 1, 2)
-                _aten.max_pool2d_with_indices_backward.grad_input(
-                    slopes[a:b], whole, [2, 2], [2, 2], [0, 0], [1, 1], False, places[a:b], grad_input=whole
-                )
-                flat = whole.permute(0, 2, 3, 1).reshape(-1, filters)  # [n*H*W, F]
-                total.addmm_(columns[:, a:b].flatten(1), flat)
-        ctx.save_for_backward(columns, places)
-        return total.t()
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        return _Picked.apply(slopes[0], *ctx.saved_tensors), None, None
-
-
-class _Picked(torch.autograd.Function):
-    """The projections at ``places``: from ``[F, D]`` to ``[N, F, H//2, W//2]``; the derivative of the maxima."""
-
-    @staticmethod
-    def forward(ctx: Any, weights: Tensor, columns: Tensor, places: Tensor) -> Tensor:
-        picked = torch.empty_like(places, dtype=weights.dtype)
-        with _exactly():
-            for a, b in _pieces(columns, weights.shape[0]):
-                y = _projected(weights, columns, a, b).permute(0, 2, 3, 1).flatten(1, 2)  # [n, H*W, F]
-                where = places[a:b].permute(0, 2, 3, 1)  # [n, H//2, W//2, F]
-                found = y.gather(1, where.flatten(1, 2)).view(where.shape)
-                picked[a:b].copy_(found.permute(0, 3, 1, 2))
-        ctx.save_for_backward(columns, places)
-        return picked
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        return _Collected.apply(slopes[0], *ctx.saved_tensors), None, None

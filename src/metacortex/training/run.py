@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import metacortex
+from metacortex.cache import cache_dir
 from metacortex.data.dataset import Dataset
-from metacortex.data.locations import cache_dir
 from metacortex.engine.choose import choose_strategy
 from metacortex.engine.compiled import compile_report, keep_machine_code
 from metacortex.engine.devices import resolve_device

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
+from metacortex.cache import cache_dir
 from metacortex.data.collections.lists import load_classes
-from metacortex.data.locations import cache_dir
 from metacortex.data.omniglot_lists import load_lists, protocol_splits
 from metacortex.errors import DataError
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metacortex.cache import cache_dir
 from metacortex.data.downloads.addresses import Download, downloadable, downloads_of
 from metacortex.data.downloads.transfer import Progress, has_sum, transfer
-from metacortex.data.locations import cache_dir, data_roots
+from metacortex.data.locations import data_roots
 from metacortex.errors import DataError, unknown_name
 
 __all__ = ["Fetched", "fetch"]

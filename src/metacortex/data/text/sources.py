@@ -11,9 +11,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from metacortex.cache import cache_dir
 from metacortex.data.atomic import discard, new_folder
 from metacortex.data.calling import call_loader
-from metacortex.data.locations import cache_dir
 from metacortex.data.text.aligned import load_aligned
 from metacortex.data.text.corpus import Corpus, Pair, parse_pairs
 from metacortex.data.text.corpus_file import open_corpus, save_corpus

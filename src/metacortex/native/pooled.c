@@ -1,0 +1,167 @@
+/* ReLU of the 2x2 maxima of a linear map of patches, and what its derivatives need.
+
+       y = max(0, max over four places of w p + b)
+
+   Patches are columns [depth, N, height, width], outputs lie channels last: [N, height / 2, width / 2, filters]. Which of
+   the four places won is a byte for each output, 4 where the ReLU closes. Nothing of full size is written. */
+
+#include "vectors.h"
+
+/* What comparing vectors gives, -1 where true: an integer for each number, of its size. */
+typedef INTEGER ints __attribute__((vector_size(VECTOR), aligned(sizeof(REAL)), may_alias));
+typedef int8_t bytes __attribute__((vector_size(VECTOR / sizeof(REAL)), aligned(1), may_alias));
+
+#define CLOSED 4
+
+INLINE vec chosen(ints condition, vec yes, vec no)
+{
+    return (vec)((condition & (ints)yes) | (~condition & (ints)no));
+}
+
+/* Shapes: of the patches, of the outputs. */
+typedef struct {
+    int64_t depth, plane, height, width, high, wide, filters;
+} Shape;
+
+/* w p + b at the four places of an output, for columns * LANES filters; w [depth + 1, filters], the last row b */
+INLINE void four(const int columns, int64_t depth, const REAL *w, const REAL *patches, const Shape *s,
+    vec sum[4][WIDE])
+{
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++)
+#pragma GCC unroll 4
+        for (int v = 0; v < columns; v++)
+            sum[k][v] = LOAD(w + depth * s->filters + v * LANES);
+    for (int64_t d = 0; d < depth; d++) {
+        const REAL *at = patches + d * s->plane;
+        REAL left[4] = {at[0], at[1], at[s->width], at[s->width + 1]};
+        vec right[WIDE];
+#pragma GCC unroll 4
+        for (int v = 0; v < columns; v++)
+            right[v] = LOAD(w + d * s->filters + v * LANES);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++)
+#pragma GCC unroll 4
+            for (int v = 0; v < columns; v++)
+                sum[k][v] += left[k] * right[v];
+    }
+}
+
+INLINE void strongest(const int columns, int64_t depth, const REAL *w, const REAL *patches, const Shape *s, REAL *y,
+    int8_t *places)
+{
+    vec sum[4][WIDE];
+    four(columns, depth, w, patches, s, sum);
+#pragma GCC unroll 4
+    for (int v = 0; v < columns; v++) {
+        vec best = sum[0][v];
+        ints place = {0};
+#pragma GCC unroll 4
+        for (int k = 1; k < 4; k++) {
+            vec next = sum[k][v];
+            ints better = (next > best) | (next != next); /* what is not a number must not be lost */
+            best = chosen(better, next, best);
+            place = (better & k) | (~better & place);
+        }
+        ints closed = best <= (vec){0};
+        STORE(y + v * LANES, chosen(closed, (vec){0}, best));
+        place = (closed & CLOSED) | (~closed & place);
+        *(bytes *)(places + v * LANES) = __builtin_convertvector(place, bytes);
+    }
+}
+
+INLINE void picked(const int columns, int64_t depth, const REAL *w, const REAL *patches, const Shape *s, REAL *y,
+    const int8_t *places)
+{
+    vec sum[4][WIDE];
+    four(columns, depth, w, patches, s, sum);
+#pragma GCC unroll 4
+    for (int v = 0; v < columns; v++) {
+        ints place = __builtin_convertvector(*(const bytes *)(places + v * LANES), ints);
+        vec found = (vec){0};
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++)
+            found = chosen(place == k, sum[k][v], found);
+        STORE(y + v * LANES, found);
+    }
+}
+
+/* for each output of images first to last, in order: its patches, and where it lies */
+#define EACH_OUTPUT(s, first, last, patches, out)                                                        \
+    for (int64_t n = first; n < last; n++)                                                               \
+        for (int64_t i = 0; i < (s).high; i++)                                                           \
+            for (int64_t j = 0, out = (n * (s).high + i) * (s).wide * (s).filters,                       \
+                         patches = (n * (s).height + 2 * i) * (s).width;                                 \
+                j < (s).wide; j++, out += (s).filters, patches += 2)
+
+INLINE Shape shape(int64_t depth, int64_t images, int64_t height, int64_t width, int64_t filters)
+{
+    return (Shape){depth, images * height * width, height, width, height / 2, width / 2, filters};
+}
+
+#define ALL_FILTERS(s, function, depth)                                                                  \
+    {                                                                                                    \
+        int64_t f = 0;                                                                                   \
+        for (; f + WIDE * LANES <= s.filters; f += WIDE * LANES)                                         \
+            function(WIDE, depth, w + f, columns + patch, &s, y + out + f, places + out + f);            \
+        for (; f < s.filters; f += LANES)                                                                \
+            function(1, depth, w + f, columns + patch, &s, y + out + f, places + out + f);               \
+    }
+
+/* columns, w [depth + 1, filters] -> y and places, for images first to last */
+void pool(const REAL *columns, const REAL *w, REAL *y, int8_t *places, int64_t depth, int64_t images, int64_t height,
+    int64_t width, int64_t filters, int64_t first, int64_t last)
+{
+    Shape s = shape(depth, images, height, width, filters);
+    if (depth == 9)
+        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(s, strongest, 9)
+    else
+        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(s, strongest, depth)
+}
+
+/* the same at places that are given */
+void pick(const REAL *columns, const REAL *w, REAL *y, int8_t *places, int64_t depth, int64_t images, int64_t height,
+    int64_t width, int64_t filters, int64_t first, int64_t last)
+{
+    Shape s = shape(depth, images, height, width, filters);
+    if (depth == 9)
+        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(s, picked, 9)
+    else
+        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(s, picked, depth)
+}
+
+INLINE void gather(int64_t depth, const Shape *s, const REAL *columns, REAL *w, const REAL *slopes,
+    const int8_t *places, int64_t first, int64_t last, vec *sum)
+{
+    for (int64_t f = 0; f < s->filters; f += LANES) {
+        for (int64_t d = 0; d <= depth; d++)
+            sum[d] = (vec){0};
+        EACH_OUTPUT(*s, first, last, patch, out) {
+            vec slope = LOAD(slopes + out + f);
+            ints place = __builtin_convertvector(*(const bytes *)(places + out + f), ints);
+            vec part[4];
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++)
+                part[k] = chosen(place == k, slope, (vec){0});
+            const REAL *at = columns + patch;
+#pragma GCC unroll 9
+            for (int64_t d = 0; d < depth; d++, at += s->plane)
+                sum[d] += at[0] * part[0] + at[1] * part[1] + at[s->width] * part[2] + at[s->width + 1] * part[3];
+            sum[depth] += (part[0] + part[1]) + (part[2] + part[3]);
+        }
+        for (int64_t d = 0; d <= depth; d++)
+            STORE(w + d * s->filters + f, sum[d]);
+    }
+}
+
+/* the adjoint of pick in w: slopes as y -> w [depth + 1, filters], from images first to last; memory: depth + 1 vectors */
+void collect(const REAL *columns, REAL *w, const REAL *slopes, const int8_t *places, REAL *memory, int64_t depth,
+    int64_t images, int64_t height, int64_t width, int64_t filters, int64_t first, int64_t last)
+{
+    Shape s = shape(depth, images, height, width, filters);
+    vec few[10];
+    if (depth == 9)
+        gather(9, &s, columns, w, slopes, places, first, last, few);
+    else
+        gather(depth, &s, columns, w, slopes, places, first, last, (vec *)memory);
+}

@@ -1,0 +1,44 @@
+"""Dealing the work of a kernel to threads: calls into C do without Python's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+
+__all__ = ["shared"]
+
+Result = TypeVar("Result")
+
+
+def shared(share: Callable[[int, int], Result], count: int, fewest: int) -> list[Result]:
+    """Deal ``count`` pieces of work to as many threads as PyTorch would take.
+
+    Args:
+        share: does the pieces from a first to before a last.
+        count: pieces, at least 1.
+        fewest: pieces for which a thread pays.
+
+    Returns:
+        What the shares gave, in order.
+    """
+    shares = max(1, min(torch.get_num_threads(), count // max(fewest, 1)))
+    if shares == 1:
+        return [share(0, count)]
+    cuts = [count * i // shares for i in range(shares + 1)]
+    others = [_pool(shares - 1).submit(share, a, b) for a, b in pairwise(cuts[1:])]
+    return [share(cuts[0], cuts[1]), *(other.result() for other in others)]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kernel")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -1,0 +1,316 @@
+/* Convolutions of 3x3 filters with stride 1 by Winograd's algorithm F(4x4, 3x3): 36 products for 16 outputs, not 144.
+
+       Y = A' [ (G g G') . (B' d B) ] A      d: 6x6 tile of the input, g: filter, Y: 4x4 tile of the output
+
+   summed over the input channels inside the brackets, so that there stand 36 matrix products of tiles and channels.
+   Images lie channels last. Tiles are taken a few at a time, so that what lies between the steps stays in the cache.
+
+   Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.3. */
+
+#include "vectors.h"
+
+/* Rows of a product whose sums are kept in registers. */
+#define ROWS 6
+
+/* An image size, what a convolution makes of it, and the tiles of that. */
+typedef struct {
+    int64_t height, width, pad, high, wide, down, across;
+} Plan;
+
+INLINE Plan plan(int64_t height, int64_t width, int64_t pad)
+{
+    int64_t high = height + 2 * pad - 2, wide = width + 2 * pad - 2;
+    return (Plan){height, width, pad, high, wide, (high + 3) / 4, (wide + 3) / 4};
+}
+
+/* ---- matrix products ---- */
+
+/* c [rows, columns * LANES] = (add ? c : 0) + a [rows, depth] b [depth, columns * LANES] */
+INLINE void block(const int rows, const int columns, int64_t depth, const REAL *a, int64_t a_row, int64_t a_step,
+    const REAL *b, int64_t b_row, REAL *c, int64_t c_row, const int add)
+{
+    vec sum[ROWS][WIDE];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < columns; v++)
+            sum[r][v] = add ? LOAD(c + r * c_row + v * LANES) : (vec){0};
+    for (int64_t k = 0; k < depth; k++) {
+        vec right[WIDE];
+#pragma GCC unroll 4
+        for (int v = 0; v < columns; v++)
+            right[v] = LOAD(b + k * b_row + v * LANES);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            REAL left = a[r * a_row + k * a_step];
+#pragma GCC unroll 4
+            for (int v = 0; v < columns; v++)
+                sum[r][v] += left * right[v];
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < columns; v++)
+            STORE(c + r * c_row + v * LANES, sum[r][v]);
+}
+
+INLINE void strip(const int columns, int64_t m, int64_t depth, const REAL *a, int64_t a_row, int64_t a_step,
+    const REAL *b, int64_t b_row, REAL *c, int64_t c_row, const int add)
+{
+    int64_t r = 0;
+    for (; r + ROWS <= m; r += ROWS)
+        block(ROWS, columns, depth, a + r * a_row, a_row, a_step, b, b_row, c + r * c_row, c_row, add);
+    for (; r + 2 <= m; r += 2)
+        block(2, columns, depth, a + r * a_row, a_row, a_step, b, b_row, c + r * c_row, c_row, add);
+    for (; r < m; r++)
+        block(1, columns, depth, a + r * a_row, a_row, a_step, b, b_row, c + r * c_row, c_row, add);
+}
+
+/* c [m, n] = (add ? c : 0) + a [m, depth] b [depth, n]; a has any strides */
+INLINE void multiply(int64_t m, int64_t n, int64_t depth, const REAL *a, int64_t a_row, int64_t a_step, const REAL *b,
+    REAL *c, const int add)
+{
+    int64_t j = 0;
+    for (; j + WIDE * LANES <= n; j += WIDE * LANES)
+        strip(WIDE, m, depth, a, a_row, a_step, b + j, n, c + j, n, add);
+    for (; j + 2 * LANES <= n; j += 2 * LANES)
+        strip(2, m, depth, a, a_row, a_step, b + j, n, c + j, n, add);
+    for (; j < n; j += LANES)
+        strip(1, m, depth, a, a_row, a_step, b + j, n, c + j, n, add);
+}
+
+/* ---- transforms, a vector of channels at a time ---- */
+
+/* B' d of six numbers, B' = [4 0 -5 0 1 0; 0 -4 -4 1 1 0; 0 4 -4 -1 1 0; 0 -2 -1 2 1 0; 0 2 -1 -2 1 0; 0 4 0 -5 0 1] */
+INLINE void enter(vec d0, vec d1, vec d2, vec d3, vec d4, vec d5, vec *out)
+{
+    vec p = d4 - 4 * d2, q = d3 - 4 * d1, r = d4 - d2, s = 2 * (d3 - d1);
+    out[0] = 4 * d0 - 5 * d2 + d4;
+    out[1] = p + q;
+    out[2] = p - q;
+    out[3] = r + s;
+    out[4] = r - s;
+    out[5] = 4 * d1 - 5 * d3 + d5;
+}
+
+/* A' m of six numbers, A' = [1 1 1 1 1 0; 0 1 -1 2 -2 0; 0 1 1 4 4 0; 0 1 -1 8 -8 1] */
+INLINE void leave(vec m0, vec m1, vec m2, vec m3, vec m4, vec m5, vec *out)
+{
+    vec p = m1 + m2, q = m1 - m2, r = m3 + m4, s = m3 - m4;
+    out[0] = m0 + p + r;
+    out[1] = q + 2 * s;
+    out[2] = p + 4 * r;
+    out[3] = q + 8 * s + m5;
+}
+
+/* A d of four numbers */
+INLINE void reenter(vec d0, vec d1, vec d2, vec d3, vec *out)
+{
+    vec p = d0 + d2, q = d1 + d3, r = d0 + 4 * d2, s = 2 * d1 + 8 * d3;
+    out[0] = d0;
+    out[1] = p + q;
+    out[2] = p - q;
+    out[3] = r + s;
+    out[4] = r - s;
+    out[5] = d3;
+}
+
+/* G g of three numbers, G = [1/4 0 0; -1/6 -1/6 -1/6; -1/6 1/6 -1/6; 1/24 1/12 1/6; 1/24 -1/12 1/6; 0 0 1] */
+INLINE void weigh(vec g0, vec g1, vec g2, vec *out)
+{
+    const REAL sixth = (REAL)1 / 6, twelfth = (REAL)1 / 12, twentyfourth = (REAL)1 / 24;
+    vec p = -sixth * (g0 + g2), q = sixth * g1, r = twentyfourth * g0 + sixth * g2, s = twelfth * g1;
+    out[0] = (REAL)0.25 * g0;
+    out[1] = p - q;
+    out[2] = p + q;
+    out[3] = r + s;
+    out[4] = r - s;
+    out[5] = g2;
+}
+
+/* G' u of six numbers */
+INLINE void unweigh(vec u0, vec u1, vec u2, vec u3, vec u4, vec u5, vec *out)
+{
+    const REAL sixth = (REAL)1 / 6, twelfth = (REAL)1 / 12, twentyfourth = (REAL)1 / 24;
+    vec p = sixth * (u1 + u2), q = sixth * (u2 - u1), r = u3 + u4, s = u3 - u4;
+    out[0] = (REAL)0.25 * u0 - p + twentyfourth * r;
+    out[1] = q + twelfth * s;
+    out[2] = sixth * r - p + u5;
+}
+
+/* B' d B of a tile: 36 pointers to [channels]; out [36][step] */
+static void enter_tile(const REAL *const *pixels, int64_t channels, REAL *out, int64_t step)
+{
+    for (int64_t c = 0; c < channels; c += LANES) {
+        vec t[6][6], o[6];
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; j++)
+            enter(LOAD(pixels[j] + c), LOAD(pixels[6 + j] + c), LOAD(pixels[12 + j] + c), LOAD(pixels[18 + j] + c),
+                LOAD(pixels[24 + j] + c), LOAD(pixels[30 + j] + c), t[j]);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) {
+            enter(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i], o);
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++)
+                STORE(out + (6 * i + j) * step + c, o[j]);
+        }
+    }
+}
+
+/* A' m A of a tile: in [36][step]; 16 pointers to [channels], of which those that are not NULL are written to */
+static void leave_tile(const REAL *in, int64_t step, int64_t channels, REAL *const *pixels)
+{
+    for (int64_t c = 0; c < channels; c += LANES) {
+        vec t[6][4], o[4];
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; j++) {
+            const REAL *m = in + j * step + c;
+            leave(LOAD(m), LOAD(m + 6 * step), LOAD(m + 12 * step), LOAD(m + 18 * step), LOAD(m + 24 * step),
+                LOAD(m + 30 * step), t[j]);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            leave(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i], o);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++)
+                if (pixels[4 * i + j])
+                    STORE(pixels[4 * i + j] + c, o[j]);
+        }
+    }
+}
+
+/* A d A' of a tile of the output's derivative: 16 pointers to [channels]; out [36][step] */
+static void reenter_tile(const REAL *const *pixels, int64_t channels, REAL *out, int64_t step)
+{
+    for (int64_t c = 0; c < channels; c += LANES) {
+        vec t[4][6], o[6];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            reenter(LOAD(pixels[j] + c), LOAD(pixels[4 + j] + c), LOAD(pixels[8 + j] + c), LOAD(pixels[12 + j] + c),
+                t[j]);
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) {
+            reenter(t[0][i], t[1][i], t[2][i], t[3][i], o);
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++)
+                STORE(out + (6 * i + j) * step + c, o[j]);
+        }
+    }
+}
+
+/* Pointers to the size x size pixels from (top, left) of image n; to zeros outside of it. */
+static void look(const REAL *x, int64_t n, int64_t top, int64_t left, int64_t height, int64_t width, int64_t channels,
+    const REAL *zeros, int size, const REAL **pixels)
+{
+    for (int i = 0; i < size; i++)
+        for (int j = 0; j < size; j++) {
+            int64_t y = top + i, z = left + j;
+            int inside = y >= 0 && y < height && z >= 0 && z < width;
+            pixels[size * i + j] = inside ? x + ((n * height + y) * width + z) * channels : zeros;
+        }
+}
+
+/* ---- what is called from outside ---- */
+
+/* G g G' of all filters: w [out, in, 3, 3] with strides -> u [36, in, out] */
+void filters(const REAL *w, int64_t by_out, int64_t by_in, int64_t by_row, int64_t by_column, REAL *u, int64_t in,
+    int64_t out)
+{
+    for (int64_t i = 0; i < in; i++)
+        for (int64_t o = 0; o < out; o += LANES) {
+            vec g[3][3], t[3][6], whole[6];
+            for (int y = 0; y < 3; y++)
+                for (int x = 0; x < 3; x++) {
+                    const REAL *from = w + o * by_out + i * by_in + y * by_row + x * by_column;
+                    for (int l = 0; l < LANES; l++)
+                        g[y][x][l] = from[l * by_out];
+                }
+            for (int x = 0; x < 3; x++)
+                weigh(g[0][x], g[1][x], g[2][x], t[x]);
+            for (int y = 0; y < 6; y++) {
+                weigh(t[0][y], t[1][y], t[2][y], whole);
+                for (int x = 0; x < 6; x++)
+                    STORE(u + ((6 * y + x) * in + i) * out + o, whole[x]);
+            }
+        }
+}
+
+/* Its adjoint G' u G: u [36, in, out] -> w [out, in, 3, 3] with strides */
+void unfilter(const REAL *u, REAL *w, int64_t by_out, int64_t by_in, int64_t by_row, int64_t by_column, int64_t in,
+    int64_t out)
+{
+    for (int64_t i = 0; i < in; i++)
+        for (int64_t o = 0; o < out; o += LANES) {
+            vec t[6][3], g[3];
+            for (int x = 0; x < 6; x++) {
+                const REAL *from = u + (x * in + i) * out + o;
+                int64_t step = 6 * in * out;
+                unweigh(LOAD(from), LOAD(from + step), LOAD(from + 2 * step), LOAD(from + 3 * step),
+                    LOAD(from + 4 * step), LOAD(from + 5 * step), t[x]);
+            }
+            for (int y = 0; y < 3; y++) {
+                unweigh(t[0][y], t[1][y], t[2][y], t[3][y], t[4][y], t[5][y], g);
+                for (int x = 0; x < 3; x++)
+                    for (int l = 0; l < LANES; l++)
+                        w[(o + l) * by_out + i * by_in + y * by_row + x * by_column] = g[x][l];
+            }
+        }
+}
+
+/* x [N, height, width, in], u [36, in, out] -> tiles first to last of y [N, height + 2 pad - 2, width + 2 pad - 2, out] */
+void convolve(const REAL *x, const REAL *u, REAL *y, REAL *memory, int64_t height, int64_t width, int64_t pad,
+    int64_t in, int64_t out, int64_t first, int64_t last, int64_t chunk)
+{
+    Plan s = plan(height, width, pad);
+    REAL *zeros = memory, *v = zeros + (in > out ? in : out), *m = v + 36 * chunk * in;
+    memset(zeros, 0, in * sizeof(REAL));
+    for (int64_t start = first; start < last; start += chunk) {
+        int64_t count = last - start < chunk ? last - start : chunk;
+        for (int64_t t = 0; t < count; t++) {
+            int64_t n = (start + t) / (s.down * s.across), top = (start + t) / s.across % s.down * 4;
+            const REAL *pixels[36];
+            look(x, n, top - pad, (start + t) % s.across * 4 - pad, height, width, in, zeros, 6, pixels);
+            enter_tile(pixels, in, v + t * in, chunk * in);
+        }
+        for (int64_t p = 0; p < 36; p++)
+            multiply(count, out, in, v + p * chunk * in, in, 1, u + p * in * out, m + p * chunk * out, 0);
+        for (int64_t t = 0; t < count; t++) {
+            int64_t n = (start + t) / (s.down * s.across), top = (start + t) / s.across % s.down * 4;
+            int64_t left = (start + t) % s.across * 4;
+            REAL *pixels[16];
+            for (int i = 0; i < 4; i++)
+                for (int j = 0; j < 4; j++)
+                    pixels[4 * i + j] = top + i < s.high && left + j < s.wide
+                        ? y + ((n * s.high + top + i) * s.wide + left + j) * out : NULL;
+            leave_tile(m + t * out, chunk * out, out, pixels);
+        }
+    }
+}
+
+/* x [N, height, width, in], d of the shape of convolve's y -> u [36, in, out], of tiles first to last */
+void correlate(const REAL *x, const REAL *d, REAL *u, REAL *memory, int64_t height, int64_t width, int64_t pad,
+    int64_t in, int64_t out, int64_t first, int64_t last, int64_t chunk)
+{
+    Plan s = plan(height, width, pad);
+    int64_t larger = in > out ? in : out;
+    REAL *zeros = memory, *v = zeros + larger, *m = v + 36 * chunk * in;
+    memset(zeros, 0, larger * sizeof(REAL));
+    for (int64_t start = first; start < last; start += chunk) {
+        int64_t count = last - start < chunk ? last - start : chunk;
+        for (int64_t t = 0; t < count; t++) {
+            int64_t n = (start + t) / (s.down * s.across), top = (start + t) / s.across % s.down * 4;
+            int64_t left = (start + t) % s.across * 4;
+            const REAL *pixels[36];
+            look(x, n, top - pad, left - pad, height, width, in, zeros, 6, pixels);
+            enter_tile(pixels, in, v + t * in, chunk * in);
+            look(d, n, top, left, s.high, s.wide, out, zeros, 4, pixels);
+            reenter_tile(pixels, out, m + t * out, chunk * out);
+        }
+        for (int64_t p = 0; p < 36; p++)
+            if (start == first)
+                multiply(in, out, count, v + p * chunk * in, 1, in, m + p * chunk * out, u + p * in * out, 0);
+            else
+                multiply(in, out, count, v + p * chunk * in, 1, in, m + p * chunk * out, u + p * in * out, 1);
+    }
+}

@@ -1,0 +1,203 @@
+"""ReLU of the 2×2 maxima of a linear map of patches, without the outputs of the map, the largest tensor of all.
+
+    y = max(0, max over four places of w·p + b)
+
+Its derivatives in w and b, of any order, need to know which of the four places won, and two maps that are each other's
+adjoint: picking the map's outputs at these places, and collecting slopes from there. C kernels compute them,
+``native/pooled.c``; without a compiler PyTorch's do, a few images at a time.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metacortex.native.kernels import Library
+from metacortex.native.library import NativeError
+from metacortex.native.threads import shared
+from metacortex.nn.mode import counted_device
+
+__all__ = ["pooled_projection"]
+
+_CACHED = 2**18
+"""Numbers of one piece of the outputs: 1 MiB of float32, half of a usual second-level cache or less."""
+
+_aten = torch.ops.aten
+
+
+def pooled_projection(weights: Tensor, shift: Tensor, columns: Tensor) -> Tensor:
+    """ReLU(max_pool2d(w·p + b, 2)).
+
+    Args:
+        weights: w ``[F, D]``.
+        shift: b ``[F]``.
+        columns: patches ``[D, N, H, W]``; a constant.
+
+    Returns:
+        ``[N, F, H//2, W//2]``, channels-last.
+
+    *Differentiability*: to any order in w and b.
+    """
+    y: Tensor = _Pooled.apply(torch.cat([weights.t(), shift[None]]), columns)  # type: ignore[assignment]
+    return y
+
+
+class _Pooled(torch.autograd.Function):
+    """(w over b ``[D + 1, F]``, columns) → ``[N, F, H//2, W//2]``."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, columns: Tensor) -> Tensor:
+        pooled, *places = _ways(weights).pool(weights.contiguous(), columns)
+        ctx.save_for_backward(columns, *places)
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        return _Collected.apply(slopes[0], *ctx.saved_tensors), None
+
+
+class _Collected(torch.autograd.Function):
+    """The adjoint of picking at the places: from ``[N, F, H//2, W//2]`` to ``[D + 1, F]``."""
+
+    @staticmethod
+    def forward(ctx: Any, slopes: Tensor, columns: Tensor, *places: Tensor) -> Tensor:
+        ctx.save_for_backward(columns, *places)
+        return _ways(slopes).collect(slopes.contiguous(memory_format=torch.channels_last), columns, *places)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        return _Picked.apply(slopes[0], *ctx.saved_tensors), *[None] * len(ctx.saved_tensors)
+
+
+class _Picked(torch.autograd.Function):
+    """The map's outputs at the places: from ``[D + 1, F]`` to ``[N, F, H//2, W//2]``; the derivative of the maxima."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, columns: Tensor, *places: Tensor) -> Tensor:
+        ctx.save_for_backward(columns, *places)
+        return _ways(weights).pick(weights.contiguous(), columns, *places)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        return _Collected.apply(slopes[0], *ctx.saved_tensors), *[None] * len(ctx.saved_tensors)
+
+
+def _like(weights: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
+    """Room for the outputs."""
+    _, count, height, width = columns.shape
+    shape = (count, weights.shape[1], height // 2, width // 2)
+    return torch.empty(shape, dtype=dtype, device=weights.device, memory_format=torch.channels_last)
+
+
+class _InC:
+    """The three maps in C; which place won is a byte for each output, 4 where the ReLU is closed."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.c = Library("pooled.c", dtype, pool="ppppnnnnnnn", pick="ppppnnnnnnn", collect="pppppnnnnnnn")
+
+    def pool(self, weights: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs and places."""
+        pooled, places = (_like(weights, columns, dtype) for dtype in (weights.dtype, torch.int8))
+        self._run(self.c.pool, weights, columns, pooled, places)
+        return pooled, places
+
+    def pick(self, weights: Tensor, columns: Tensor, places: Tensor) -> Tensor:
+        """The outputs at these places."""
+        picked = _like(weights, columns, weights.dtype)
+        self._run(self.c.pick, weights, columns, picked, places)
+        return picked
+
+    def collect(self, slopes: Tensor, columns: Tensor, places: Tensor) -> Tensor:
+        """Their adjoint."""
+        (depth, images, *side), filters = columns.shape, slopes.shape[1]
+
+        def share(first: int, last: int) -> Tensor:
+            total = slopes.new_empty(depth + 1, filters)
+            memory = slopes.new_empty(depth + 1, self.c.lanes)
+            pointers = [x.data_ptr() for x in (columns, total, slopes, places, memory)]
+            self.c.collect(*pointers, depth, images, *side, filters, first, last)
+            return total
+
+        return sum(shared(share, images, _fewest(columns, filters)))  # type: ignore[return-value]
+
+    def _run(self, function: Any, weights: Tensor, columns: Tensor, pooled: Tensor, places: Tensor) -> None:
+        (depth, images, *side), filters = columns.shape, weights.shape[1]
+        pointers = [x.data_ptr() for x in (columns, weights, pooled, places)]
+
+        def share(first: int, last: int) -> None:
+            function(*pointers, depth, images, *side, filters, first, last)
+
+        shared(share, images, _fewest(columns, filters))
+
+
+def _fewest(columns: Tensor, filters: int) -> int:
+    """Images for which a thread pays: a quarter of a millisecond."""
+    return 1 + 2**23 // max(1, filters * columns[:, 0].numel())
+
+
+class _InPieces:
+    """The three maps by PyTorch; places are where ``max_pool2d`` says, and whether the ReLU is open."""
+
+    @staticmethod
+    def _pieces(columns: Tensor, filters: int) -> list[tuple[int, int]]:
+        count, area = columns.shape[1], columns.shape[2] * columns.shape[3]
+        size = max(1, _CACHED // (area * filters))
+        return [(a, min(a + size, count)) for a in range(0, count, size)]
+
+    @staticmethod
+    def _projected(weights: Tensor, columns: Tensor, a: int, b: int) -> Tensor:
+        """``[n, F, H, W]`` channels-last: the map's outputs for images a to b."""
+        y = torch.addmm(weights[-1], columns[:, a:b].flatten(1).t(), weights[:-1])
+        return y.view(b - a, *columns.shape[2:], -1).permute(0, 3, 1, 2)
+
+    def pool(self, weights: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs and places."""
+        pooled, places = (_like(weights, columns, dtype) for dtype in (weights.dtype, torch.int64))
+        for a, b in self._pieces(columns, weights.shape[1]):
+            y = self._projected(weights, columns, a, b)
+            _aten.max_pool2d_with_indices.out(y, [2, 2], [2, 2], out=pooled[a:b], indices=places[a:b])
+        pooled = F.relu_(pooled)
+        return pooled, places, pooled > 0
+
+    def collect(self, slopes: Tensor, columns: Tensor, places: Tensor, is_open: Tensor) -> Tensor:
+        """The adjoint of `pick`."""
+        slopes = (slopes * is_open).contiguous(memory_format=torch.channels_last)
+        filters, (height, width) = slopes.shape[1], columns.shape[2:]
+        # [D, F]: with both factors row by row; the transposed product takes up to fifteen times as long.
+        total = slopes.new_zeros(columns.shape[0], filters)
+        for a, b in self._pieces(columns, filters):
+            whole = slopes.new_empty(b - a, height, width, filters).permute(0, 3, 1, 2)
+            _aten.max_pool2d_with_indices_backward.grad_input(
+                slopes[a:b], whole, [2, 2], [2, 2], [0, 0], [1, 1], False, places[a:b], grad_input=whole
+            )
+            flat = whole.permute(0, 2, 3, 1).reshape(-1, filters)  # [n*H*W, F]
+            total.addmm_(columns[:, a:b].flatten(1), flat)
+        return torch.cat([total, slopes.sum((0, 2, 3))[None]])
+
+    def pick(self, weights: Tensor, columns: Tensor, places: Tensor, is_open: Tensor) -> Tensor:
+        """The outputs at these places."""
+        picked = torch.empty_like(places, dtype=weights.dtype)
+        for a, b in self._pieces(columns, weights.shape[1]):
+            y = self._projected(weights, columns, a, b).permute(0, 2, 3, 1).flatten(1, 2)  # [n, H*W, F]
+            where = places[a:b].permute(0, 2, 3, 1)  # [n, H//2, W//2, F]
+            found = y.gather(1, where.flatten(1, 2)).view(where.shape)
+            picked[a:b].copy_(found.permute(0, 3, 1, 2))
+        return picked * is_open
+
+
+def _ways(filters_second: Tensor) -> _InC | _InPieces:
+    """How to compute for a tensor whose second dimension is the filters."""
+    c = _in_c(filters_second.dtype) if counted_device() is None else None
+    return _InPieces() if c is None or filters_second.shape[1] % c.c.lanes else c
+
+
+@cache
+def _in_c(dtype: torch.dtype) -> _InC | None:
+    try:
+        return _InC(dtype)
+    except NativeError:
+        return None

@@ -1,0 +1,146 @@
+"""Convolutions with fewer products are convolutions, to the second derivative."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metacortex.nn import winograd
+from metacortex.nn.mode import capturing
+from metacortex.nn.winograd import convolved
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+
+def layer(into: int = 32, out: int = 48, pad: int = 1, dtype: torch.dtype = torch.float64, **options) -> nn.Conv2d:
+    torch.manual_seed(0)
+    return nn.Conv2d(into, out, 3, padding=pad, dtype=dtype, **options)
+
+
+def image(n: int = 4, into: int = 32, height: int = 8, width: int = 9, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(n, into, height, width, dtype=dtype, generator=torch.Generator().manual_seed(1))
+
+
+def plain(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    return convolution(x)
+
+
+def derivatives(way: Callable[[Tensor, nn.Conv2d], Tensor], x: Tensor, convolution: nn.Conv2d) -> list[Tensor]:
+    """Value, gradients, and gradients of a function of the gradients."""
+    x = x.clone().requires_grad_()
+    inputs = [x, *convolution.parameters()]
+    y = way(x, convolution)
+    first = torch.autograd.grad((y**3).mean(), inputs, create_graph=True)
+    second = torch.autograd.grad(sum(g.sin().sum() for g in first), inputs, allow_unused=True)
+    return [y, *first, *(g for g in second if g is not None)]
+
+
+def used(x: Tensor, convolution: nn.Conv2d) -> bool:
+    return winograd._suits(x, convolution)
+
+
+@pytest.mark.parametrize("pad", [0, 1, 2])
+@pytest.mark.parametrize(("height", "width"), [(8, 9), (6, 7), (13, 10)])
+def test_values_and_derivatives(pad: int, height: int, width: int) -> None:
+    x, convolution = image(height=height, width=width, n=12), layer(pad=pad)
+    assert used(x, convolution)
+    for got, expected in zip(derivatives(convolved, x, convolution), derivatives(plain, x, convolution), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(("into", "out"), [(32, 32), (64, 96), (160, 48), (144, 160)])
+def test_numbers_of_channels(into: int, out: int) -> None:
+    x, convolution = image(into=into, n=6), layer(into, out, bias=False)
+    assert used(x, convolution)
+    for got, expected in zip(derivatives(convolved, x, convolution), derivatives(plain, x, convolution), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_any_memory_format(memory_format: torch.memory_format) -> None:
+    x, convolution = image(), layer()
+    expected = convolution(x)
+    convolution.weight.data = convolution.weight.data.contiguous(memory_format=memory_format)
+    got = convolved(x.contiguous(memory_format=memory_format), convolution)
+    torch.testing.assert_close(got, expected)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_rounding_in_single_precision() -> None:
+    x, convolution = image(n=20, into=64, height=14, width=14, dtype=torch.float32), layer(64, 64, dtype=torch.float32)
+    exact = layer(64, 64).requires_grad_(False)
+    exact.load_state_dict(convolution.state_dict())
+    expected = exact(x.double())
+    gap = (convolved(x, convolution).detach() - expected).abs().max() / expected.abs().max()
+    assert 1e-7 < float(gap) < 1e-5
+
+
+def test_threads_share_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, convolution = image(n=9), layer()
+    monkeypatch.setattr(winograd, "_SMALLEST_SHARE", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for got, expected in zip(derivatives(convolved, x, convolution), derivatives(plain, x, convolution), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("x", "convolution"),
+    [
+        (image(), layer(padding_mode="circular")),
+        (image(), layer(stride=2)),
+        (image(), layer(groups=4)),
+        (image(), layer(dilation=2)),
+        (image(), nn.Conv2d(32, 48, 5, dtype=torch.float64)),
+        (image(), layer(pad=3)),
+        (image(into=16), layer(16)),
+        (image(into=36), layer(36, 36)),
+        (image(height=3, width=3, n=50), layer()),
+        (image(n=1), layer()),  # six tiles
+        (image(n=6, into=512), layer(512, 512)),
+        (image()[:0], layer()),
+        (image()[0], layer()),
+        (image(dtype=torch.bfloat16), layer(dtype=torch.bfloat16)),
+    ],
+)
+def test_what_it_is_not_for(x: Tensor, convolution: nn.Conv2d) -> None:
+    assert not used(x, convolution)
+    torch.testing.assert_close(convolved(x, convolution), convolution(x))
+
+
+def test_transforms_recordings_and_autocasting_see_the_layer() -> None:
+    x, convolution = image(n=12, dtype=torch.float32), layer(dtype=torch.float32)
+    said: list[bool] = []
+
+    def asked(x: Tensor) -> Tensor:
+        said.append(used(x, convolution))
+        return convolved(x, convolution)
+
+    torch.testing.assert_close(torch.func.vmap(asked)(x[None])[0], convolution(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert asked(x).dtype == torch.bfloat16
+    with capturing():
+        asked(x)
+    seen = []
+    with convolution.register_forward_hook(lambda *_: seen.append(1)):
+        asked(x)
+    assert seen == [1]
+    assert said == [False] * 4
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("METACORTEX_NATIVE", "0")
+    winograd._kernels.cache_clear()
+    yield
+    winograd._kernels.cache_clear()
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_without_a_compiler_the_layer_computes() -> None:
+    x, convolution = image(n=12), layer()
+    assert not used(x, convolution)
+    torch.testing.assert_close(convolved(x, convolution), convolution(x), rtol=0, atol=0)
