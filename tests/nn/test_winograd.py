@@ -10,10 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from metacortex.nn import winograd
+from metacortex.nn.body import Body
 from metacortex.nn.mode import capturing
-from metacortex.nn.winograd import convolved
+from metacortex.nn.winograd import Conv2d
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+
+def convolved(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    return Conv2d.like(layer)(x)
 
 
 def layer(into: int = 32, out: int = 48, pad: int = 1, dtype: torch.dtype = torch.float64, **options) -> nn.Conv2d:
@@ -40,7 +45,7 @@ def derivatives(way: Callable[[Tensor, nn.Conv2d], Tensor], x: Tensor, convoluti
 
 
 def used(x: Tensor, convolution: nn.Conv2d) -> bool:
-    return winograd._suits(x, convolution)
+    return winograd._suits(x, Conv2d.like(convolution))
 
 
 @pytest.mark.parametrize("pad", [0, 1, 2])
@@ -124,11 +129,22 @@ def test_transforms_recordings_and_autocasting_see_the_layer() -> None:
         assert asked(x).dtype == torch.bfloat16
     with capturing():
         asked(x)
-    seen = []
-    with convolution.register_forward_hook(lambda *_: seen.append(1)):
-        asked(x)
-    assert seen == [1]
-    assert said == [False] * 4
+    assert said == [False] * 3
+
+
+def test_models_of_learners_have_it_where_nobody_wrote_another() -> None:
+    class Own(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)
+
+    shared = nn.Conv2d(32, 32, 3)
+    body = Body(nn.Sequential(shared, nn.ReLU(), shared, Own(32, 32, 3)))
+    first, _, again, own = body.model
+    assert type(first) is Conv2d
+    assert first is again
+    assert type(own) is Own
+    assert type(shared) is nn.Conv2d
+    assert first.weight is not shared.weight
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from metacortex.nn.mode import counted_device, graphing, transforming
 from metacortex.nn.norm import BatchNorm
 from metacortex.nn.pooled import pooled_projection
-from metacortex.nn.winograd import convolved
 
 __all__ = ["convolution_block"]
 
@@ -45,7 +44,7 @@ def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, poo
     if isinstance(norm, BatchNorm) and _folds(x, convolution, norm):
         with _exactly():
             return _folded(x, convolution, norm, pool)
-    x = norm(convolved(x, convolution))
+    x = norm(convolution(x))
     # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
     return F.relu(F.max_pool2d(x, 2) if pool else x)
 

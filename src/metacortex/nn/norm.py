@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metacortex.nn.winograd import Conv2d
+
 __all__ = [
     "BatchNorm",
     "InstanceNorm",
@@ -321,6 +323,8 @@ _STOCK_FORWARDS = (
 
 def _written_out(layer: nn.Module) -> nn.Module | None:
     """The counterpart of a stock layer with the same parameters, or None for other layers."""
+    if isinstance(layer, nn.Conv2d) and type(layer).forward is nn.Conv2d.forward:
+        return Conv2d.like(layer)
     if type(layer).forward not in _STOCK_FORWARDS:
         return None  # Whoever wrote a forward pass of their own meant it.
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not isinstance(layer, nn.modules.batchnorm._LazyNormBase):

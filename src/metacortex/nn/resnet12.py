@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from metacortex.errors import SettingsError
 from metacortex.nn.norm import BatchNorm
-from metacortex.nn.winograd import convolved
 
 __all__ = ["DropBlock", "ResNet12", "ResNet12Settings"]
 
@@ -99,7 +98,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x
         for place, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            y = norm(convolved(y, convolution))  # type: ignore[arg-type]
+            y = norm(convolution(y))
             y = F.leaky_relu(y, 0.1) if place < 2 else y
         y = y + self.shortcut_norm(self.shortcut(x))
         # Maximum and leaky ReLU commute: pooling first leaves a quarter of the work.

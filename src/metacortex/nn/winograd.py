@@ -25,7 +25,7 @@ from metacortex.native.library import NativeError
 from metacortex.native.threads import shared
 from metacortex.nn.mode import counted_device, recording, transforming
 
-__all__ = ["convolved"]
+__all__ = ["Conv2d"]
 
 _CHUNK = 36
 """Tiles at a time; with 64 channels 0.3 MiB in and out, which stays in a second-level cache."""
@@ -38,26 +38,30 @@ _FEWEST_TILES, _FILTERS_PER_TILE = 12, 4096
 """Filters are transformed at each call, and there must be tiles for which that pays."""
 
 
-def convolved(x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """``layer(x)``, by Winograd's algorithm where that can be and is faster.
+class Conv2d(nn.Conv2d):
+    """`torch.nn.Conv2d`, by Winograd's algorithm where that can be and is faster.
 
-    Args:
-        x: ``[N, C, H, W']``.
-        layer: any.
-
-    Returns:
-        ``[N, filters, H', W'']``; differs from the layer's own by rounding: about 4e-6 of the largest output in float32
-        where that has 1e-6.
+    Outputs differ from the stock layer's by rounding: about 4e-6 of the largest in float32 where those have 1e-6.
 
     *Differentiability*: to any order.
     """
-    if not _suits(x, layer):
-        return layer(x)
-    y: Tensor = _Convolution.apply(x, layer.weight, int(layer.padding[0]), False)  # type: ignore[assignment]
-    return y if layer.bias is None else y + layer.bias[:, None, None]
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map ``[N, C, H, W']`` to ``[N, filters, H'', W'']``."""
+        if not _suits(input, self):
+            return super().forward(input)
+        y: Tensor = _Convolution.apply(input, self.weight, int(self.padding[0]), False)  # type: ignore[assignment]
+        return y if self.bias is None else y + self.bias[:, None, None]
+
+    @classmethod
+    def like(cls, layer: nn.Conv2d) -> Conv2d:
+        """A layer that shares everything with a stock one."""
+        new = cls.__new__(cls)
+        new.__dict__ = layer.__dict__.copy()
+        return new
 
 
-def _suits(x: Tensor, layer: nn.Conv2d) -> bool:
+def _suits(x: Tensor, layer: Conv2d) -> bool:
     """Whether all that it takes is there: cheap questions first, as this is asked before each convolution."""
     return (
         layer.kernel_size == (3, 3)
@@ -75,18 +79,17 @@ def _suits(x: Tensor, layer: nn.Conv2d) -> bool:
         and counted_device() is None
         and not recording()
         and not transforming()
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
         and _fits(x.dtype, layer)
     )
 
 
-def _large_enough(x: Tensor, layer: nn.Conv2d) -> bool:
+def _large_enough(x: Tensor, layer: Conv2d) -> bool:
     high, wide = (side + 2 * int(layer.padding[0]) - 2 for side in x.shape[2:])
     enough = max(_FEWEST_TILES, layer.in_channels * layer.out_channels // _FILTERS_PER_TILE)
     return min(high, wide) >= _SMALLEST_SIDE and _tiles(x.shape[0], high, wide) >= enough
 
 
-def _fits(dtype: torch.dtype, layer: nn.Conv2d) -> bool:
+def _fits(dtype: torch.dtype, layer: Conv2d) -> bool:
     kernels = _kernels(dtype)
     return kernels is not None and layer.in_channels % kernels.lanes == 0 and layer.out_channels % kernels.lanes == 0
 
