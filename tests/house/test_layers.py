@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": LEAVES | {"nn", "learners", "data", "tasks", "settings", "fields"},
     "evaluation": LEAVES | {"nn", "learners", "engine", "data", "tasks", "settings", "fields", "runs"},
     "training": LEAVES
-    | {"nn", "updates", "learners", "engine", "data", "tasks", "settings", "fields", "runs", "evaluation"},
+    | {"native", "nn", "updates", "learners", "engine", "data", "tasks", "settings", "fields", "runs", "evaluation"},
     "testing": LEAVES | {"nn", "updates", "learners", "engine"},
 }
 """Room -> rooms that it may import from. A room is a sub-package or a module of metacortex."""

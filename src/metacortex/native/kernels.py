@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 
 from metacortex.native.library import NativeError, compiled
 
-__all__ = ["Library"]
+__all__ = ["Library", "compile_ahead", "kernels_note"]
 
 _MACROS = {
     torch.float32: {"REAL": "float", "INTEGER": "int32_t"},
@@ -48,3 +50,27 @@ class Library:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
+
+
+def _load_all(dtype: torch.dtype) -> None:
+    for source in sorted(Path(__file__).parent.glob("*.c")):
+        compiled(source, **_MACROS[dtype])
+
+
+def compile_ahead(dtype: torch.dtype = torch.float32) -> None:
+    """Begin to compile what will be needed; who needs it earlier waits."""
+
+    def compile_all() -> None:
+        with suppress(NativeError):
+            _load_all(dtype)
+
+    threading.Thread(target=compile_all, daemon=True).start()
+
+
+def kernels_note(dtype: torch.dtype = torch.float32) -> str:
+    """By what convolutions are computed on this machine's processors, for a record."""
+    try:
+        _load_all(dtype)
+    except NativeError as error:
+        return f"PyTorch's: {error}"
+    return "C"

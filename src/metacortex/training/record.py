@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from metacortex.engine.devices import device_name
+from metacortex.native.kernels import kernels_note
 
 if TYPE_CHECKING:
     from metacortex.learners.base import Learner
@@ -71,6 +72,7 @@ def run_record(
             "system": platform.platform(),
             "device": str(device),
             "device_name": device_name(device),
+            "kernels": kernels_note() if device.type == "cpu" else None,
             "threads": torch.get_num_threads(),
             "processes": processes,
         },

@@ -23,6 +23,7 @@ from metacortex.engine.micro import check_query_chunks
 from metacortex.engine.precision import PrecisionWarning, check_precision, precision_note
 from metacortex.errors import DataError, LearnerError, RunError, SettingsError, unknown_name
 from metacortex.evaluation.calibration import calibrate
+from metacortex.native.kernels import compile_ahead
 from metacortex.runs.build import build_learner, describe_learner, meta_batch_size, with_size
 from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from metacortex.runs.domain import Domain, open_domain
@@ -138,6 +139,8 @@ def train(
         raise unknown_name("value for training.strategy", settings.training.strategy, known)
     keep_machine_code(cache_dir() / "compiled")
     device = _device(settings, ranks)
+    if device.type == "cpu":
+        compile_ahead()
     with limited_threads(settings.training.threads):
         kept = None if overwrite else folder.path
         with ranks.in_turn():
