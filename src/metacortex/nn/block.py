@@ -18,8 +18,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metacortex.nn.mode import counted_device, graphing, transforming
-from metacortex.nn.norm import BatchNorm
+from metacortex.nn.mode import counted_device, graphing, on_gpu, transforming
+from metacortex.nn.norm import BatchNorm, fusing
+from metacortex.nn.patches import (
+    by_patches,
+    cut_of,
+    gather,
+    patch_convolution,
+    plain_convolution,
+    weight_rows,
+)
 
 __all__ = ["convolution_block"]
 
@@ -29,6 +37,12 @@ proportion to it, so that with less than half as many filters the passes over th
 
 _CACHED = 2**18
 """Numbers of one piece of the outputs: 1 MiB of float32, half of a usual second-level cache or less."""
+
+FOLD_ON_GPU = True
+"""Switch of `_folds_by_rows`."""
+
+_ALIGNED = 4
+"""Numbers that a GPU's matrix units read at once: rows of a multiple of them."""
 
 _aten = torch.ops.aten
 
@@ -50,7 +64,14 @@ def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, poo
     if isinstance(norm, BatchNorm) and _folds(x, convolution, norm):
         with _exactly():
             return _folded(x, convolution, norm, pool)
-    x = norm(convolution(x))
+    if isinstance(norm, BatchNorm) and _folds_by_rows(x, convolution, norm):
+        x = _folded_rows(x, convolution, norm)
+    elif by_patches(x, convolution) and not _watched(convolution):
+        x = patch_convolution(x, convolution)
+        # Stock norms ask for the order of the memory, which cannot be asked for under vmap unless it is the usual.
+        x = norm(x if isinstance(norm, BatchNorm) else x.contiguous())
+    else:
+        x = norm(convolution(x))
     # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
     return F.relu(F.max_pool2d(x, 2) if pool else x)
 
@@ -61,22 +82,22 @@ def _exactly() -> torch.autocast:
 
 
 def _folds(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
-    plain = (
-        convolution.bias is None
-        and convolution.groups == 1
-        and convolution.dilation == (1, 1)
-        and convolution.padding_mode == "zeros"
-        and not isinstance(convolution.padding, str)
-        and convolution.weight[0].numel() <= min(_PATCH, 2 * convolution.out_channels)
-    )
     eager = (counted_device() or x.device.type) == "cpu" and not graphing() and not transforming()
-    same = x.dtype == convolution.weight.dtype
+    return eager and not x.requires_grad and _foldable(x, convolution, norm)
+
+
+def _folds_by_rows(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
+    """On a GPU, where batch norm would be written out in many passes."""
+    return FOLD_ON_GPU and on_gpu(x) and transforming() and not fusing() and _foldable(x, convolution, norm)
+
+
+def _foldable(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
     return (
-        plain
-        and eager
-        and same
+        plain_convolution(convolution)
+        and convolution.bias is None
+        and convolution.weight[0].numel() <= min(_PATCH, 2 * convolution.out_channels)
+        and x.dtype == convolution.weight.dtype
         and x.shape[0] > 0
-        and not x.requires_grad
         and not norm.masked
         and not _watched(norm, convolution)
     )
@@ -98,6 +119,22 @@ def _folded(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm, pool: bool) -> T
         return F.relu(_PooledProjection.apply(weights, columns) + shift[:, None, None])  # type: ignore[operator]
     y = torch.addmm(shift, flat.t(), weights.t())  # [N*H'*W'', F]
     return F.relu(y.view(*columns.shape[1:], -1).permute(0, 3, 1, 2))
+
+
+def _folded_rows(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> Tensor:
+    """norm(convolution(x)) of operations that can be mapped and differentiated to any order, channels-last."""
+    patches = gather(x.permute(0, 2, 3, 1), cut_of(x, convolution))
+    rows = patches.flatten(3).flatten(0, 2)  # [N*h*w, D]
+    centre = rows.mean(0)
+    rows = rows - centre
+    # Matrix units would round what the statistics are made from; in double precision they do not.
+    wide = rows.double()
+    weights, shift = norm.folded(weight_rows(convolution), centre.double(), wide.t() @ wide / len(wide), len(wide))
+    # With a column of ones the shift, and its gradient, are part of the product.
+    extra = -rows.shape[1] % _ALIGNED or _ALIGNED
+    rows = F.pad(rows, (0, extra), value=1.0)
+    weights = F.pad(torch.cat([weights, shift[:, None]], 1), (0, extra - 1))
+    return (rows @ weights.t()).unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
 
 
 def _columns(x: Tensor, convolution: nn.Conv2d) -> Tensor:

@@ -7,9 +7,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["capturing", "counted_device", "counting", "evaluating", "graphing", "recording", "transforming"]
+__all__ = [
+    "capturing",
+    "counted_device",
+    "counting",
+    "evaluating",
+    "graphing",
+    "on_gpu",
+    "recording",
+    "transforming",
+]
 
 _capturing: ContextVar[bool] = ContextVar("metacortex_capturing", default=False)
 _counting: ContextVar[str | None] = ContextVar("metacortex_counting", default=None)
@@ -51,6 +60,11 @@ def counting(device: str) -> Iterator[None]:
 def counted_device() -> str | None:
     """The device of `counting`, ``None`` outside."""
     return _counting.get()
+
+
+def on_gpu(x: Tensor) -> bool:
+    """Whether a tensor is on a GPU, or stands for one that will be."""
+    return (counted_device() or x.device.type) == "cuda"
 
 
 def graphing() -> bool:

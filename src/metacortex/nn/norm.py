@@ -16,10 +16,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from metacortex.nn.mode import on_gpu
 
 __all__ = [
     "BatchNorm",
@@ -144,6 +147,71 @@ def _row_mean(x: Tensor, rows: Tensor | None) -> Tensor:
     return (x * weights).mean(axes) / weights.mean().clamp_min(torch.finfo(x.dtype).tiny)
 
 
+ON_GPU = "function"
+"""Switch of how batch norm is written out on a GPU: ``"function"``, ``"var_mean"`` or ``""`` (as on a CPU)."""
+
+
+def _axes(x: Tensor) -> list[int]:
+    return [0, *range(2, x.dim())]
+
+
+def _shape(x: Tensor) -> tuple[int, ...]:
+    return (1, -1, *[1] * (x.dim() - 2))
+
+
+class _Moments(torch.autograd.Function):
+    """Mean and variance ``[C]`` of ``[N, C, ...]`` over all axes but the second; one pass in either direction.
+
+    dx = (dE + 2 (x − E) dVar) / n
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        var, mean = torch.var_mean(x, _axes(x), correction=0)
+        return mean, var
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(inputs[0], output[0])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        x, mean = ctx.saved_tensors
+        count = x.numel() // x.shape[1]
+        scale = slopes[1] * (2 / count)
+        return _scaled(x, scale, slopes[0] / count - mean * scale)
+
+
+class _Scaled(torch.autograd.Function):
+    """x · scale + shift in one pass, for scale and shift ``[C]`` of ``[N, C, ...]``.
+
+    What PyTorch derives for `torch.addcmul` takes one more.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:  # type: ignore[override]
+        shape = _shape(x)
+        return torch.addcmul(shift.reshape(shape), x, scale.reshape(shape))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        (x, scale), slope = ctx.saved_tensors, slopes[0]
+        axes = _axes(x)
+        return slope * scale.reshape(_shape(x)), (slope * x).sum(axes), slope.sum(axes)
+
+
+def _scaled(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return _Scaled.apply(x, scale, shift)  # type: ignore[return-value]
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation over every axis but the second, for 2 to 5 dimensional inputs.
 
@@ -197,6 +265,13 @@ class BatchNorm(nn.Module):
             return y
         shape = (1, -1, *[1] * (x.dim() - 2))
         wide = _full(x)
+        if ON_GPU and rows is None and x.shape[0] and on_gpu(x):
+            if ON_GPU == "function":
+                mean, var = _Moments.apply(wide)  # type: ignore[misc]
+            else:
+                var, mean = torch.var_mean(wide, _axes(x), correction=0)
+            self._record(entry, count, mean, var)
+            return _scaled(wide, *self._scale_and_shift(mean, var)).to(x.dtype)
         mean = _row_mean(wide, rows)
         centred = wide - mean.reshape(shape)
         var = _row_mean(centred * centred, rows)
@@ -224,11 +299,12 @@ class BatchNorm(nn.Module):
             w' ``[features, D]`` and b' ``[features]``.
         """
         entry, given = self._enter()
-        mean = weights @ centre
+        wide = weights.to(covariance.dtype)
+        mean = (wide @ centre).to(weights.dtype)
         if given is not None:
             scale, shift = self._scale_and_shift(*given)
             return weights * scale[:, None], shift + mean * scale
-        var = ((weights @ covariance) * weights).sum(1).clamp_min(0)
+        var = ((wide @ covariance) * wide).sum(1).clamp_min(0).to(weights.dtype)
         fused = _fused.get()  # where nobody wants gradients through what is recorded
         self._record(entry, count, mean.detach() if fused else mean, var.detach() if fused else var)
         scale, _ = self._scale_and_shift(mean, var)
