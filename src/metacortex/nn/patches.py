@@ -139,8 +139,8 @@ class _Gather(_Linear):
         return gather(tangents[0], ctx.cut)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, cut: Cut) -> tuple[Tensor, int]:
-        tasks = x.movedim(in_dims[0], 0)
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
+        tasks, cut = args[0].movedim(in_dims[0], 0), args[1]
         return gather(tasks.flatten(0, 1), cut).unflatten(0, tasks.shape[:2]), 0
 
 
@@ -158,8 +158,8 @@ class _Scatter(_Linear):
         return scatter(tangents[0], ctx.cut)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, cut: Cut) -> tuple[Tensor, int]:
-        tasks = x.movedim(in_dims[0], 0)
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
+        tasks, cut = args[0].movedim(in_dims[0], 0), args[1]
         return scatter(tasks.flatten(0, 1), cut).unflatten(0, tasks.shape[:2]), 0
 
 
