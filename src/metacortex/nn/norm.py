@@ -147,8 +147,8 @@ def _row_mean(x: Tensor, rows: Tensor | None) -> Tensor:
     return (x * weights).mean(axes) / weights.mean().clamp_min(torch.finfo(x.dtype).tiny)
 
 
-ON_GPU = "function"
-"""Switch of how batch norm is written out on a GPU: ``"function"``, ``"var_mean"`` or ``""`` (as on a CPU)."""
+ON_GPU = "whole"
+"""Switch of how batch norm is written out on a GPU: ``"whole"``, ``"function"``, ``"var_mean"`` or ``""`` (as on a CPU)."""
 
 
 def _axes(x: Tensor) -> list[int]:
@@ -212,6 +212,88 @@ def _scaled(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return _Scaled.apply(x, scale, shift)  # type: ignore[return-value]
 
 
+class _Normal(torch.autograd.Function):
+    """Batch norm of ``[N, C, ...]`` with its own statistics, in few passes in either direction.
+
+    n = (x − E) r,  r = 1/√(Var + eps);  returns y = n · weight + bias, n, r, E and Var.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:  # type: ignore[override]
+        shape = _shape(x)
+        var, mean = torch.var_mean(x, _axes(x), correction=0)
+        r = torch.rsqrt(var + eps)
+        normal = (x - mean.reshape(shape)) * r.reshape(shape)
+        return torch.addcmul(bias.reshape(shape), normal, weight.reshape(shape)), normal, r, mean, var
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(output[1], output[2], inputs[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor | None) -> Any:
+        normal, r, weight = ctx.saved_tensors
+        of_y, of_normal, of_r, of_mean, of_var = slopes
+        count, shape = normal.numel() // normal.shape[1], _shape(normal)
+        dx = dweight = dbias = None
+        if of_y is not None:
+            dx, dweight, dbias = _Back.apply(of_y, normal, weight * r)  # type: ignore[misc]
+        if of_normal is not None:
+            dx = _plus(dx, _Back.apply(of_normal, normal, r)[0])  # type: ignore[index]
+        if of_r is not None or of_var is not None:
+            along = None if of_r is None else of_r * r * r * (-1 / count)
+            along = along if of_var is None else _plus(along, of_var / r * (2 / count))
+            dx = _plus(dx, normal * along.reshape(shape))  # type: ignore[union-attr]
+        if of_mean is not None:
+            dx = _plus(dx, (of_mean / count).reshape(shape).expand_as(normal))
+        return dx, dweight, dbias, None
+
+
+def _plus(a: Tensor | None, b: Tensor) -> Tensor:
+    return b if a is None else a + b
+
+
+class _Back(torch.autograd.Function):
+    """The derivative of batch norm: slopes g, n and a = weight · r to dx, dweight and dbias.
+
+    dx = a (g − Σg / R − n Σgn / R),  dweight = Σgn,  dbias = Σg
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(g: Tensor, n: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        axes, shape, k = _axes(g), _shape(g), a * (-g.shape[1] / g.numel())
+        along, total = (g * n).sum(axes), g.sum(axes)
+        dx = torch.addcmul((k * total).reshape(shape), g, a.reshape(shape))
+        return torch.addcmul(dx, n, (k * along).reshape(shape)), along, total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs, *output[1:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor | None) -> Any:
+        g, n, a, along, total = ctx.saved_tensors
+        h, of_along, of_total = slopes
+        axes, shape, k = _axes(g), _shape(g), a * (-g.shape[1] / g.numel())
+        if h is None:
+            h = torch.zeros_like(g)
+        h_along, h_total = (h * n).sum(axes), h.sum(axes)
+        da = (h * g).sum(axes) - (h_along * along + h_total * total) * (g.shape[1] / g.numel())
+        by_n, by_one = k * h_along, k * h_total
+        by_n = by_n if of_along is None else by_n + of_along
+        by_one = by_one if of_total is None else by_one + of_total
+        by_n = by_n.reshape(shape)
+        dg = torch.addcmul(torch.addcmul(by_one.reshape(shape), h, a.reshape(shape)), n, by_n)
+        dn = torch.addcmul(h * (k * along).reshape(shape), g, by_n)
+        return dg, dn, da
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation over every axis but the second, for 2 to 5 dimensional inputs.
 
@@ -266,7 +348,11 @@ class BatchNorm(nn.Module):
         shape = (1, -1, *[1] * (x.dim() - 2))
         wide = _full(x)
         if ON_GPU and rows is None and x.shape[0] and on_gpu(x):
-            if ON_GPU == "function":
+            if ON_GPU == "whole" and self.weight is not None and self.bias is not None:
+                y, _, _, mean, var = _Normal.apply(wide, self.weight, self.bias, self.eps)  # type: ignore[misc]
+                self._record(entry, count, mean, var)
+                return y.to(x.dtype)
+            if ON_GPU != "var_mean":
                 mean, var = _Moments.apply(wide)  # type: ignore[misc]
             else:
                 var, mean = torch.var_mean(wide, _axes(x), correction=0)
