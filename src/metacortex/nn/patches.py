@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from metacortex.nn.mode import on_gpu, transforming
 
@@ -196,10 +197,12 @@ def _added(x: Tensor, cut: Cut) -> Tensor:
 # --- by lists of rows ---
 
 _KEPT: dict[Any, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+"""Never emptied: a CUDA graph reads its lists where they were when it was recorded."""
 
 
 def _lists(x: Tensor) -> bool:
-    return BAGS and x.shape[-1] >= _LANES and not x.is_meta
+    """Whether there are enough channels; not where tensors stand for others, which lists that are kept cannot join."""
+    return BAGS and x.shape[-1] >= _LANES and not x.is_meta and not isinstance(x, FakeTensor)
 
 
 def _listed(x: Tensor, cut: Cut) -> Tensor:
