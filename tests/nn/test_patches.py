@@ -146,11 +146,13 @@ def test_only_what_fits_is_computed_by_patches(monkeypatch: pytest.MonkeyPatch) 
 
     def ask(convolution: nn.Conv2d, x: Tensor = x) -> bool:
         seen.clear()
-        grad(lambda w: (seen.append(patches.by_patches(x, convolution)), w.sum())[1])(torch.ones(2))
+        vmap(grad(lambda w: (seen.append(patches.by_patches(x, convolution)), w.sum())[1]))(torch.ones(2, 2))
         return seen[0]
 
     assert ask(nn.Conv2d(4, 2, 3))
-    assert not patches.by_patches(x, nn.Conv2d(4, 2, 3))  # no transform, the same weights for all
+    assert not patches.by_patches(x, nn.Conv2d(4, 2, 3))  # no vmap, the same weights for all
+    grad(lambda w: (seen.append(patches.by_patches(x, nn.Conv2d(4, 2, 3))), w.sum())[1])(torch.ones(2))
+    assert not seen.pop()
     assert not ask(nn.Conv2d(4, 2, 3, groups=2))
     assert not ask(nn.Conv2d(4, 2, 3, dilation=2))
     assert not ask(nn.Conv2d(4, 2, 3, padding="same"))

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metacortex.nn.mode import counted_device, graphing, on_gpu, transforming
-from metacortex.nn.norm import BatchNorm, fusing
+from metacortex.nn.mode import counted_device, graphing, mapping, on_gpu, transforming
+from metacortex.nn.norm import BatchNorm
 from metacortex.nn.patches import (
     by_patches,
     cut_of,
@@ -87,8 +87,8 @@ def _folds(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
 
 
 def _folds_by_rows(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
-    """On a GPU, where batch norm would be written out in many passes."""
-    return FOLD_ON_GPU and on_gpu(x) and transforming() and not fusing() and _foldable(x, convolution, norm)
+    """On a GPU under vmap, where batch norm would be written out in many passes."""
+    return FOLD_ON_GPU and on_gpu(x) and mapping() and _foldable(x, convolution, norm)
 
 
 def _foldable(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:

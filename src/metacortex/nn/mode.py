@@ -15,6 +15,7 @@ __all__ = [
     "counting",
     "evaluating",
     "graphing",
+    "mapping",
     "on_gpu",
     "recording",
     "transforming",
@@ -84,3 +85,12 @@ _innermost_transform = getattr(getattr(torch._C, "_functorch", None), "peek_inte
 def transforming() -> bool:
     """Whether a transform of `torch.func` (``vmap``, ``grad``) is active; inside, `torch.autograd` cannot be used."""
     return _innermost_transform is None or _innermost_transform() is not None
+
+
+def mapping() -> bool:
+    """Whether a ``vmap`` of `torch.func` is active."""
+    functorch = getattr(torch._C, "_functorch", None)
+    stack = getattr(functorch, "get_interpreter_stack", None)
+    if stack is None:
+        return False
+    return any(level.key() == functorch.TransformType.Vmap for level in stack() or ())

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from metacortex.nn.mode import on_gpu, transforming
+from metacortex.nn.mode import mapping, on_gpu
 
 __all__ = [
     "Cut",
@@ -75,7 +75,7 @@ def plain_convolution(convolution: nn.Conv2d) -> bool:
 
 def by_patches(x: Tensor, convolution: nn.Conv2d) -> bool:
     """Whether `patch_convolution` is likely to be quicker: on a GPU, with weights that may be the task's own."""
-    return BY_PATCHES and on_gpu(x) and transforming() and plain_convolution(convolution) and x.shape[0] > 0
+    return BY_PATCHES and on_gpu(x) and mapping() and plain_convolution(convolution) and x.shape[0] > 0
 
 
 def patch_convolution(x: Tensor, convolution: nn.Conv2d) -> Tensor:
