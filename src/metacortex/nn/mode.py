@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,8 +90,7 @@ def transforming() -> bool:
 
 def mapping() -> bool:
     """Whether a ``vmap`` of `torch.func` is active."""
-    functorch = getattr(torch._C, "_functorch", None)
-    stack = getattr(functorch, "get_interpreter_stack", None)
-    if stack is None:
+    functorch: Any = getattr(torch._C, "_functorch", None)
+    if not hasattr(functorch, "get_interpreter_stack"):
         return False
-    return any(level.key() == functorch.TransformType.Vmap for level in stack() or ())
+    return any(level.key() == functorch.TransformType.Vmap for level in functorch.get_interpreter_stack() or ())

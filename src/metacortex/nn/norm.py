@@ -148,7 +148,7 @@ def _row_mean(x: Tensor, rows: Tensor | None) -> Tensor:
 
 
 ON_GPU = "whole"
-"""Switch of how batch norm is written out on GPUs: ``"whole"``, ``"function"``, ``"var_mean"``, ``""`` (as elsewhere)."""
+"""Switch of how batch norm is written out on GPUs: ``"whole"``, ``"function"``, ``"var_mean"``, or ``""`` as elsewhere."""
 
 
 def _axes(x: Tensor) -> list[int]:
