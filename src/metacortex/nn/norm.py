@@ -16,13 +16,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from metacortex.nn.mode import on_gpu
 
 __all__ = [
     "BatchNorm",
@@ -147,153 +144,6 @@ def _row_mean(x: Tensor, rows: Tensor | None) -> Tensor:
     return (x * weights).mean(axes) / weights.mean().clamp_min(torch.finfo(x.dtype).tiny)
 
 
-ON_GPU = "whole"
-"""Switch of how batch norm is written out on GPUs: ``"whole"``, ``"function"``, ``"var_mean"``, or ``""`` as elsewhere."""
-
-
-def _axes(x: Tensor) -> list[int]:
-    return [0, *range(2, x.dim())]
-
-
-def _shape(x: Tensor) -> tuple[int, ...]:
-    return (1, -1, *[1] * (x.dim() - 2))
-
-
-class _Moments(torch.autograd.Function):
-    """Mean and variance ``[C]`` of ``[N, C, ...]`` over all axes but the second; one pass in either direction.
-
-    dx = (dE + 2 (x − E) dVar) / n
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        var, mean = torch.var_mean(x, _axes(x), correction=0)
-        return mean, var
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(inputs[0], output[0])
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        x, mean = ctx.saved_tensors
-        count = x.numel() // x.shape[1]
-        scale = slopes[1] * (2 / count)
-        return _scaled(x, scale, slopes[0] / count - mean * scale)
-
-
-class _Scaled(torch.autograd.Function):
-    """x · scale + shift in one pass, for scale and shift ``[C]`` of ``[N, C, ...]``.
-
-    What PyTorch derives for `torch.addcmul` takes one more.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:  # type: ignore[override]
-        shape = _shape(x)
-        return torch.addcmul(shift.reshape(shape), x, scale.reshape(shape))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        (x, scale), slope = ctx.saved_tensors, slopes[0]
-        axes = _axes(x)
-        return slope * scale.reshape(_shape(x)), (slope * x).sum(axes), slope.sum(axes)
-
-
-def _scaled(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    return _Scaled.apply(x, scale, shift)  # type: ignore[return-value]
-
-
-class _Normal(torch.autograd.Function):
-    """Batch norm of ``[N, C, ...]`` with its own statistics, in few passes in either direction.
-
-    n = (x − E) r,  r = 1/√(Var + eps);  returns y = n · weight + bias, n, r, E and Var.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:  # type: ignore[override]
-        shape = _shape(x)
-        var, mean = torch.var_mean(x, _axes(x), correction=0)
-        r = torch.rsqrt(var + eps)
-        normal = (x - mean.reshape(shape)) * r.reshape(shape)
-        return torch.addcmul(bias.reshape(shape), normal, weight.reshape(shape)), normal, r, mean, var
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(output[1], output[2], inputs[1])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor | None) -> Any:
-        normal, r, weight = ctx.saved_tensors
-        of_y, of_normal, of_r, of_mean, of_var = slopes
-        count, shape = normal.numel() // normal.shape[1], _shape(normal)
-        dx = dweight = dbias = None
-        if of_y is not None:
-            dx, dweight, dbias = _Back.apply(of_y, normal, weight * r)  # type: ignore[misc]
-        if of_normal is not None:
-            dx = _plus(dx, _Back.apply(of_normal, normal, r)[0])  # type: ignore[index]
-        if of_r is not None or of_var is not None:
-            along = None if of_r is None else of_r * r * r * (-1 / count)
-            along = along if of_var is None else _plus(along, of_var / r * (2 / count))
-            dx = _plus(dx, normal * along.reshape(shape))  # type: ignore[union-attr]
-        if of_mean is not None:
-            dx = _plus(dx, (of_mean / count).reshape(shape).expand_as(normal))
-        return dx, dweight, dbias, None
-
-
-def _plus(a: Tensor | None, b: Tensor) -> Tensor:
-    return b if a is None else a + b
-
-
-class _Back(torch.autograd.Function):
-    """The derivative of batch norm: slopes g, n and a = weight · r to dx, dweight and dbias.
-
-    dx = a (g − Σg / R − n Σgn / R),  dweight = Σgn,  dbias = Σg
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(g: Tensor, n: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        axes, shape, k = _axes(g), _shape(g), a * (-g.shape[1] / g.numel())
-        along, total = (g * n).sum(axes), g.sum(axes)
-        dx = torch.addcmul((k * total).reshape(shape), g, a.reshape(shape))
-        return torch.addcmul(dx, n, (k * along).reshape(shape)), along, total
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs, *output[1:])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor | None) -> Any:
-        g, n, a, along, total = ctx.saved_tensors
-        h, of_along, of_total = slopes
-        axes, shape, k = _axes(g), _shape(g), a * (-g.shape[1] / g.numel())
-        if h is None:
-            h = torch.zeros_like(g)
-        h_along, h_total = (h * n).sum(axes), h.sum(axes)
-        da = (h * g).sum(axes) - (h_along * along + h_total * total) * (g.shape[1] / g.numel())
-        by_n, by_one = k * h_along, k * h_total
-        by_n = by_n if of_along is None else by_n + of_along
-        by_one = by_one if of_total is None else by_one + of_total
-        by_n = by_n.reshape(shape)
-        dg = torch.addcmul(torch.addcmul(by_one.reshape(shape), h, a.reshape(shape)), n, by_n)
-        dn = torch.addcmul(h * (k * along).reshape(shape), g, by_n)
-        return dg, dn, da
-
-
 class BatchNorm(nn.Module):
     """Batch normalisation over every axis but the second, for 2 to 5 dimensional inputs.
 
@@ -347,17 +197,6 @@ class BatchNorm(nn.Module):
             return y
         shape = (1, -1, *[1] * (x.dim() - 2))
         wide = _full(x)
-        if ON_GPU and rows is None and x.shape[0] and on_gpu(x):
-            if ON_GPU == "whole" and self.weight is not None and self.bias is not None:
-                y, _, _, mean, var = _Normal.apply(wide, self.weight, self.bias, self.eps)  # type: ignore[misc]
-                self._record(entry, count, mean, var)
-                return y.to(x.dtype)
-            if ON_GPU != "var_mean":
-                mean, var = _Moments.apply(wide)  # type: ignore[misc]
-            else:
-                var, mean = torch.var_mean(wide, _axes(x), correction=0)
-            self._record(entry, count, mean, var)
-            return _scaled(wide, *self._scale_and_shift(mean, var)).to(x.dtype)
         mean = _row_mean(wide, rows)
         centred = wide - mean.reshape(shape)
         var = _row_mean(centred * centred, rows)
@@ -385,12 +224,11 @@ class BatchNorm(nn.Module):
             w' ``[features, D]`` and b' ``[features]``.
         """
         entry, given = self._enter()
-        wide = weights.to(covariance.dtype)
-        mean = (wide @ centre).to(weights.dtype)
+        mean = weights @ centre
         if given is not None:
             scale, shift = self._scale_and_shift(*given)
             return weights * scale[:, None], shift + mean * scale
-        var = ((wide @ covariance) * wide).sum(1).clamp_min(0).to(weights.dtype)
+        var = ((weights @ covariance) * weights).sum(1).clamp_min(0)
         fused = _fused.get()  # where nobody wants gradients through what is recorded
         self._record(entry, count, mean.detach() if fused else mean, var.detach() if fused else var)
         scale, _ = self._scale_and_shift(mean, var)

@@ -34,5 +34,4 @@ class SGD(UpdateRule):
 
     def update(self, gradients: Weights, state: Any, weights: Weights, step: int) -> tuple[Weights, Any]:
         """See `UpdateRule.update`."""
-        # One operation, in either direction.
-        return {name: w.add(gradients[name], alpha=-self.lr) for name, w in weights.items()}, state
+        return {name: w - self.lr * gradients[name] for name, w in weights.items()}, state
