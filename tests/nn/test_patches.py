@@ -18,6 +18,7 @@ from metacortex.nn.classifier import Classifier
 from metacortex.nn.conv4 import Conv4, Conv4Settings
 from metacortex.nn.norm import BatchNorm, statistics_pass
 from metacortex.nn.patches import Cut, gather, scatter
+from metacortex.nn.standardise import standardise
 from metacortex.task import stack_tasks
 from metacortex.testing import blobs
 
@@ -33,19 +34,12 @@ def draw(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.fixture(params=[True, False], ids=["lists", "slices"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patches, "BAGS", request.param)
-    monkeypatch.setattr(patches, "_LANES", 1)
-
-
 @pytest.fixture
 def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (block, norm, patches):
         monkeypatch.setattr(module, "on_gpu", lambda x: True)
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("cut", CUTS)
 def test_patches_are_those_of_torch(cut: Cut) -> None:
     x = draw(3, *cut.image, 4)
@@ -55,7 +49,6 @@ def test_patches_are_those_of_torch(cut: Cut) -> None:
     assert torch.equal(got, expected)
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("cut", CUTS)
 def test_sums_are_the_adjoint(cut: Cut) -> None:
     x = draw(3, *cut.image, 4).requires_grad_()
@@ -75,7 +68,6 @@ def test_forward_mode() -> None:
         torch.testing.assert_close(tangent, 2 * value)
 
 
-@pytest.mark.usefixtures("way")
 def test_tasks_are_more_images() -> None:
     cut, x = CUTS[0], draw(6, 7, 2, 3, 4)  # [H, W', T, N, C]
     got = vmap(lambda x: gather(x.permute(2, 0, 1, 3), cut), in_dims=2)(x)
@@ -83,7 +75,7 @@ def test_tasks_are_more_images() -> None:
     torch.testing.assert_close(vmap(lambda y: scatter(y, cut))(got)[0], scatter(got[0], cut))
 
 
-@pytest.mark.usefixtures("as_on_gpu", "way")
+@pytest.mark.usefixtures("as_on_gpu")
 @pytest.mark.parametrize(
     ("reduction", "kind", "order", "steps", "policy"),
     [
@@ -101,6 +93,33 @@ def test_meta_gradients_are_those_of_the_loop(reduction, kind, order: int, steps
     expected, _ = meta_gradient(learner, batch)
     got, _ = meta_gradient(learner, batch, strategy="vmap")
     torch.testing.assert_close({k: got[k] for k in expected}, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.usefixtures("as_on_gpu")
+@pytest.mark.parametrize("reduction", ["stride", "pool"])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("bf16", 0.1)])
+def test_rounded_meta_gradients_are_close(precision: str, tolerance: float, reduction) -> None:
+    torch.manual_seed(0)
+    net = Classifier(Conv4((1, 9, 9), Conv4Settings(channels=6, blocks=2, reduction=reduction)), 3)
+    batch = stack_tasks([blobs(torch.Generator().manual_seed(i), shape=(1, 9, 9)) for i in range(3)])
+    exact, _ = meta_gradient(MAML(net, 0.1, 1).double().train(), batch.to(torch.float64))
+    got, _ = meta_gradient(
+        MAML(net, 0.1, 1).float().train(), batch.to(torch.float32), strategy="vmap", precision=precision
+    )
+    a, b = (torch.cat([g[k].double().flatten() for k in sorted(exact)]) for g in (exact, got))
+    assert float((a - b).norm() / a.norm()) < tolerance
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 2, 4), (2, 3, 2, 2)])
+def test_standardised_values_and_statistics_have_derivatives(shape: tuple[int, ...]) -> None:
+    x = (2 * draw(*shape) + 1).requires_grad_()
+    weight, bias = (draw(2, shape[1]) + 0.5).requires_grad_().unbind()
+    own = BatchNorm(shape[1]).double()
+    with statistics_pass() as current:
+        expected = functional_call(own, {"weight": weight, "bias": bias}, (x,))
+    torch.testing.assert_close(standardise(x, weight, bias, own.eps), (expected, *current.seen[""]))
+    assert torch.autograd.gradcheck(lambda *a: standardise(*a, own.eps), (x, weight, bias))
+    assert torch.autograd.gradgradcheck(lambda *a: standardise(*a, own.eps), (x, weight, bias))
 
 
 def layers(channels: int) -> nn.Module:
@@ -149,14 +168,16 @@ def test_only_what_fits_is_computed_by_patches(monkeypatch: pytest.MonkeyPatch) 
         vmap(grad(lambda w: (seen.append(patches.by_patches(x, convolution)), w.sum())[1]))(torch.ones(2, 2))
         return seen[0]
 
-    assert ask(nn.Conv2d(4, 2, 3))
-    assert not patches.by_patches(x, nn.Conv2d(4, 2, 3))  # no vmap, the same weights for all
-    grad(lambda w: (seen.append(patches.by_patches(x, nn.Conv2d(4, 2, 3))), w.sum())[1])(torch.ones(2))
+    assert ask(nn.Conv2d(4, 2, 3, 2))
+    assert not patches.by_patches(x, nn.Conv2d(4, 2, 3, 2))  # no vmap, the same weights for all
+    grad(lambda w: (seen.append(patches.by_patches(x, nn.Conv2d(4, 2, 3, 2))), w.sum())[1])(torch.ones(2))
     assert not seen.pop()
-    assert not ask(nn.Conv2d(4, 2, 3, groups=2))
-    assert not ask(nn.Conv2d(4, 2, 3, dilation=2))
-    assert not ask(nn.Conv2d(4, 2, 3, padding="same"))
-    assert not ask(nn.Conv2d(4, 2, 3, padding=1, padding_mode="circular"))
-    assert not ask(nn.Conv2d(4, 2, 3), x[:0])
-    monkeypatch.undo()
     assert not ask(nn.Conv2d(4, 2, 3))
+    assert not ask(nn.Conv2d(4, 2, 3, (1, 2)))
+    assert not ask(nn.Conv2d(4, 2, 3, 2, groups=2))
+    assert not ask(nn.Conv2d(4, 2, 3, 2, dilation=2))
+    assert not ask(nn.Conv2d(4, 2, 3, 2, padding=1, padding_mode="circular"))
+    assert not ask(nn.Conv2d(4, 2, 3, 2, padding="valid"))
+    assert not ask(nn.Conv2d(4, 2, 3, 2), x[:0])
+    monkeypatch.undo()
+    assert not ask(nn.Conv2d(4, 2, 3, 2))

@@ -1,4 +1,4 @@
-"""Convolution, batch norm, pooling and ReLU on a CPU: the first block of a network without its largest tensors.
+"""Convolution, batch norm, pooling and ReLU: the first block of a network without its largest tensors.
 
 Convolutions of few channels have little to compute on large images: there the passes of batch norm and pooling,
 bound by memory, take longer than the convolution. But such a convolution is linear in few numbers, the D = C·k² values
@@ -7,7 +7,8 @@ of a patch p, so the statistics of its outputs follow from those of the patches:
     z = w·p,   E[z] = w·E[p],   Var[z] = w Cov[p] wᵀ
 
 Batch norm then is part of the weights, w' = w·γ/√(Var[z] + eps), no pass over the outputs. Nothing couples the
-images any more, so a few at a time are convolved and pooled while they are in the cache.
+images any more, so a few at a time are convolved and pooled while they are in the cache of a CPU. On a GPU, where under
+``vmap`` all tasks are computed at once, it is one product of patches with weights.
 """
 
 from __future__ import annotations
@@ -20,14 +21,7 @@ from torch import Tensor, nn
 
 from metacortex.nn.mode import counted_device, graphing, mapping, on_gpu, transforming
 from metacortex.nn.norm import BatchNorm
-from metacortex.nn.patches import (
-    by_patches,
-    cut_of,
-    gather,
-    patch_convolution,
-    plain_convolution,
-    weight_rows,
-)
+from metacortex.nn.patches import by_patches, patch_convolution, patches_of, plain_convolution, project, weight_rows
 
 __all__ = ["convolution_block"]
 
@@ -37,9 +31,6 @@ proportion to it, so that with less than half as many filters the passes over th
 
 _CACHED = 2**18
 """Numbers of one piece of the outputs: 1 MiB of float32, half of a usual second-level cache or less."""
-
-FOLD_ON_GPU = True
-"""Switch of `_folds_by_rows`."""
 
 _ALIGNED = 4
 """Numbers that a GPU's matrix units read at once: rows of a multiple of them."""
@@ -64,8 +55,8 @@ def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, poo
     if isinstance(norm, BatchNorm) and _folds(x, convolution, norm):
         with _exactly():
             return _folded(x, convolution, norm, pool)
-    if isinstance(norm, BatchNorm) and _folds_by_rows(x, convolution, norm):
-        x = _folded_rows(x, convolution, norm)
+    if isinstance(norm, BatchNorm) and _folds_mapped(x, convolution, norm):
+        x = _folded_mapped(x, convolution, norm)
     elif by_patches(x, convolution) and not _watched(convolution):
         x = patch_convolution(x, convolution)
         # Stock norms ask for the order of the memory, which cannot be asked for under vmap unless it is the usual.
@@ -86,9 +77,9 @@ def _folds(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
     return eager and not x.requires_grad and _foldable(x, convolution, norm)
 
 
-def _folds_by_rows(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
+def _folds_mapped(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
     """On a GPU under vmap, where batch norm would be written out in many passes."""
-    return FOLD_ON_GPU and on_gpu(x) and mapping() and _foldable(x, convolution, norm)
+    return on_gpu(x) and mapping() and _foldable(x, convolution, norm)
 
 
 def _foldable(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
@@ -121,20 +112,18 @@ def _folded(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm, pool: bool) -> T
     return F.relu(y.view(*columns.shape[1:], -1).permute(0, 3, 1, 2))
 
 
-def _folded_rows(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> Tensor:
+def _folded_mapped(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> Tensor:
     """norm(convolution(x)) of operations that can be mapped and differentiated to any order, channels-last."""
-    patches = gather(x.permute(0, 2, 3, 1), cut_of(x, convolution))
-    rows = patches.flatten(3).flatten(0, 2)  # [N*h*w, D]
-    centre = rows.mean(0)
-    rows = rows - centre
+    patches = patches_of(x, convolution)  # [N, h, w, D]
+    centre = patches.mean((0, 1, 2))
+    patches = patches - centre
     # Matrix units would round what the statistics are made from; in double precision they do not.
-    wide = rows.double()
+    wide = patches.double().flatten(0, 2)  # [N*h*w, D]
     weights, shift = norm.folded(weight_rows(convolution), centre.double(), wide.t() @ wide / len(wide), len(wide))
     # With a column of ones the shift, and its gradient, are part of the product.
-    extra = -rows.shape[1] % _ALIGNED or _ALIGNED
-    rows = F.pad(rows, (0, extra), value=1.0)
+    extra = -patches.shape[3] % _ALIGNED or _ALIGNED
     weights = F.pad(torch.cat([weights, shift[:, None]], 1), (0, extra - 1))
-    return (rows @ weights.t()).unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
+    return project(F.pad(patches, (0, extra), value=1.0), weights)
 
 
 def _columns(x: Tensor, convolution: nn.Conv2d) -> Tensor:

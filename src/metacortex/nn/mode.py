@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,8 +78,11 @@ def recording() -> bool:
     return _capturing.get() or torch.compiler.is_compiling()
 
 
-# PyTorch has no public way to ask. Where it lacks this one, one is taken to be active: right, only slower.
-_innermost_transform = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", None)
+# PyTorch has no public way to ask. Where it lacks one of these, some transform is taken to be active, and no ``vmap``:
+# right, only slower.
+_functorch = getattr(torch._C, "_functorch", None)
+_innermost_transform = getattr(_functorch, "peek_interpreter_stack", None)
+_transforms = getattr(_functorch, "get_interpreter_stack", None)
 
 
 def transforming() -> bool:
@@ -90,7 +92,5 @@ def transforming() -> bool:
 
 def mapping() -> bool:
     """Whether a ``vmap`` of `torch.func` is active."""
-    functorch: Any = getattr(torch._C, "_functorch", None)
-    if not hasattr(functorch, "get_interpreter_stack"):
-        return False
-    return any(level.key() == functorch.TransformType.Vmap for level in functorch.get_interpreter_stack() or ())
+    active = None if _transforms is None else _transforms()
+    return any(transform.key().name == "Vmap" for transform in active or ())

@@ -14,30 +14,22 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
 from metacortex.nn.mode import mapping, on_gpu
 
 __all__ = [
     "Cut",
     "by_patches",
-    "cut_of",
     "gather",
     "patch_convolution",
+    "patches_of",
     "plain_convolution",
+    "project",
     "scatter",
     "weight_rows",
 ]
-
-BY_PATCHES = True
-"""Switch of `by_patches`."""
-
-BAGS = True
-"""Cut and add up by lists of rows (one kernel each) where there are enough channels, else by strided slices."""
-
-_LANES = 32
-"""Channels from which on lists of rows are worth while: threads of a GPU that read one row together."""
 
 
 class Cut(NamedTuple):
@@ -74,8 +66,12 @@ def plain_convolution(convolution: nn.Conv2d) -> bool:
 
 
 def by_patches(x: Tensor, convolution: nn.Conv2d) -> bool:
-    """Whether `patch_convolution` is likely to be quicker: on a GPU, with weights that may be the task's own."""
-    return BY_PATCHES and on_gpu(x) and mapping() and plain_convolution(convolution) and x.shape[0] > 0
+    """Whether `patch_convolution` is likely to be quicker: on a GPU, with weights that may be the task's own.
+
+    Not at stride 1, where 3×3 patches are nine times the images: writing and reading them costs more than it saves.
+    """
+    strided = min(convolution.stride) > 1
+    return strided and on_gpu(x) and mapping() and plain_convolution(convolution) and x.shape[0] > 0
 
 
 def patch_convolution(x: Tensor, convolution: nn.Conv2d) -> Tensor:
@@ -90,17 +86,14 @@ def patch_convolution(x: Tensor, convolution: nn.Conv2d) -> Tensor:
 
     *Differentiability*: to any order, also under ``vmap``.
     """
-    patches = gather(x.permute(0, 2, 3, 1), cut_of(x, convolution))
-    rows = patches.flatten(3).flatten(0, 2)  # [N*h*w, kh*kw*C]
-    weights = weight_rows(convolution).t()
-    y = rows @ weights if convolution.bias is None else torch.addmm(convolution.bias, rows, weights)
-    return y.unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
+    return project(patches_of(x, convolution), weight_rows(convolution), convolution.bias)
 
 
-def cut_of(x: Tensor, convolution: nn.Conv2d) -> Cut:
-    """How the patches of a convolution lie on images ``[N, C, H, W']``."""
+def patches_of(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """The patches ``[N, h, w, kh*kw*C]`` of images ``[N, C, H, W']`` that a `plain_convolution` multiplies."""
     (kh, kw), (sh, sw), (ph, pw) = convolution.kernel_size, convolution.stride, convolution.padding
-    return Cut((x.shape[2], x.shape[3]), (kh, kw), (sh, sw), (int(ph), int(pw)))
+    cut = Cut((x.shape[2], x.shape[3]), (kh, kw), (sh, sw), (int(ph), int(pw)))
+    return gather(x.permute(0, 2, 3, 1), cut).flatten(3)
 
 
 def weight_rows(convolution: nn.Conv2d) -> Tensor:
@@ -108,63 +101,47 @@ def weight_rows(convolution: nn.Conv2d) -> Tensor:
     return convolution.weight.permute(0, 2, 3, 1).flatten(1)
 
 
+def project(patches: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Patches ``[N, h, w, D]`` times weights ``[filters, D]``: ``[N, filters, h, w]``, channels-last."""
+    # Under autocast the product is rounded. Convolutions directly under vmap are not, nor do they take what is.
+    rows = F.linear(patches.flatten(0, 2), weights, bias).to(patches.dtype)  # [N*h*w, filters]
+    return rows.unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
+
+
 def gather(images: Tensor, cut: Cut) -> Tensor:
     """G: from images ``[N, H, W', C]`` to patches ``[N, h, w, kh, kw, C]``."""
-    return _Gather.apply(images, cut)  # type: ignore[return-value]
+    return _Linear.apply(images, cut, False)  # type: ignore[return-value]
 
 
 def scatter(patches: Tensor, cut: Cut) -> Tensor:
     """Gᵀ: from patches ``[N, h, w, kh, kw, C]`` to images ``[N, H, W', C]``."""
-    return _Scatter.apply(patches, cut)  # type: ignore[return-value]
+    return _Linear.apply(patches, cut, True)  # type: ignore[return-value]
 
 
 class _Linear(torch.autograd.Function):
-    """What G and Gᵀ have in common: nothing is remembered, and an axis of tasks joins that of images."""
+    """G, or Gᵀ where it is ``transposed``: nothing is remembered, and an axis of tasks joins that of images."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Cut], output: Tensor) -> None:
-        ctx.cut = inputs[1]
+    def forward(x: Tensor, cut: Cut, transposed: bool) -> Tensor:  # type: ignore[override]
+        return _added(x, cut) if transposed else _cut(x, cut)
 
-
-class _Gather(_Linear):
     @staticmethod
-    def forward(x: Tensor, cut: Cut) -> Tensor:  # type: ignore[override]
-        return _listed(x, cut) if _lists(x) else _cut(x, cut)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Cut, bool], output: Tensor) -> None:
+        _, ctx.cut, ctx.transposed = inputs
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
-        return scatter(slopes[0], ctx.cut), None
+        return _Linear.apply(slopes[0], ctx.cut, not ctx.transposed), None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return gather(tangents[0], ctx.cut)
+        return _Linear.apply(tangents[0], ctx.cut, ctx.transposed)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
-        tasks, cut = args[0].movedim(in_dims[0], 0), args[1]
-        return gather(tasks.flatten(0, 1), cut).unflatten(0, tasks.shape[:2]), 0
-
-
-class _Scatter(_Linear):
-    @staticmethod
-    def forward(x: Tensor, cut: Cut) -> Tensor:  # type: ignore[override]
-        return _listed_sums(x, cut) if _lists(x) else _added(x, cut)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        return gather(slopes[0], ctx.cut), None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        return scatter(tangents[0], ctx.cut)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
-        tasks, cut = args[0].movedim(in_dims[0], 0), args[1]
-        return scatter(tasks.flatten(0, 1), cut).unflatten(0, tasks.shape[:2]), 0
-
-
-# --- by slices ---
+        tasks = args[0].movedim(in_dims[0], 0)  # [T, N, ...]
+        y: Tensor = _Linear.apply(tasks.flatten(0, 1), *args[1:])  # type: ignore[assignment]
+        return y.unflatten(0, tasks.shape[:2]), 0
 
 
 def _cut(x: Tensor, cut: Cut) -> Tensor:
@@ -192,56 +169,3 @@ def _added(x: Tensor, cut: Cut) -> Tensor:
             place.copy_(block) if (i, j) == (0, 0) else place.add_(block)
     whole = total.flatten(3, 4).flatten(1, 2)
     return whole[:, ph : ph + cut.image[0], pw : pw + cut.image[1]]
-
-
-# --- by lists of rows ---
-
-_KEPT: dict[Any, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
-"""Never emptied: a CUDA graph reads its lists where they were when it was recorded."""
-
-
-def _lists(x: Tensor) -> bool:
-    """Whether there are enough channels; not where tensors stand for others, which lists that are kept cannot join."""
-    return BAGS and x.shape[-1] >= _LANES and not x.is_meta and not isinstance(x, FakeTensor)
-
-
-def _listed(x: Tensor, cut: Cut) -> Tensor:
-    places, starts, _, _ = _rows(x.shape[0], cut, x.device)
-    rows = _sums(x.reshape(-1, x.shape[-1]), places, starts)
-    return rows.view(x.shape[0], *cut.places, *cut.kernel, x.shape[-1])
-
-
-def _listed_sums(x: Tensor, cut: Cut) -> Tensor:
-    _, _, places, starts = _rows(x.shape[0], cut, x.device)
-    rows = _sums(x.reshape(-1, x.shape[-1]), places, starts)
-    return rows.view(x.shape[0], *cut.image, x.shape[-1])
-
-
-def _sums(rows: Tensor, places: Tensor, starts: Tensor) -> Tensor:
-    """Sums of rows: those listed at ``places[starts[i]:starts[i + 1]]``, none for the zero row."""
-    return torch.ops.aten._embedding_bag_forward_only(rows, places, starts)[0]
-
-
-def _rows(count: int, cut: Cut, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For each row of patches the pixel it is, and for each pixel the rows of patches that it is."""
-    key = (count, cut, device)
-    if key not in _KEPT:
-        _KEPT[key] = tuple(x.to(device) for x in _lists_of(count, cut))  # type: ignore[assignment]
-    return _KEPT[key]
-
-
-def _lists_of(count: int, cut: Cut) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    (height, width), (h, w), (kh, kw) = cut.image, cut.places, cut.kernel
-    rows = torch.arange(h)[:, None] * cut.stride[0] + torch.arange(kh) - cut.padding[0]  # [h, kh]
-    columns = torch.arange(w)[:, None] * cut.stride[1] + torch.arange(kw) - cut.padding[1]  # [w, kw]
-    rows, columns = rows[:, None, :, None], columns[None, :, None, :]
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)  # [h, w, kh, kw]
-    images = torch.arange(count)[:, None]
-    pixels = images * (height * width) + (rows * width + columns).flatten()  # [N, h*w*kh*kw]
-    real = inside.flatten().expand(count, -1).flatten()
-    pixel = pixels.flatten()[real]
-    of_patch = real.cumsum(0) - real.long()
-    order = torch.argsort(pixel, stable=True)
-    each = torch.bincount(pixel, minlength=count * height * width)
-    lists = pixel, of_patch, real.nonzero()[:, 0][order], each.cumsum(0) - each
-    return tuple(x.int() for x in lists)  # type: ignore[return-value]
