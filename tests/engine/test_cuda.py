@@ -37,9 +37,17 @@ from tests.training.crash_driver import toy_data, toy_settings
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 CUDA = torch.device("cuda")
+STRIDES = {"channels": 6, "blocks": 3, "reduction": "stride"}
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "maml order 2": ("maml", {"inner_steps": 1}),
     "maml order 2, stepwise": ("maml", {"inner_steps": 3}),
+    "maml order 2, folded": ("maml", {"inner_steps": 1, "backbone_options": {"channels": 6, "blocks": 2}}),
+    "maml order 2, strides": ("maml", {"inner_steps": 1, "backbone_options": STRIDES}),
+    "maml order 2, strides, statistics of the support set": (
+        "maml",
+        {"inner_steps": 2, "norm": "support", "backbone_options": STRIDES},
+    ),
+    "maml order 2, strides, no norm": ("maml", {"inner_steps": 1, "backbone_options": {**STRIDES, "norm": "none"}}),
     "maml order 1": ("maml", {"inner_steps": 2, "order": 1}),
     "anil": ("anil", {"inner_steps": 2}),
     "protonet": ("protonet", {}),
@@ -55,8 +63,8 @@ def batch(count: int = 3, seed: int = 0) -> Task:
 def learner_of(case: str) -> Learner:
     name, options = LEARNERS[case]
     torch.manual_seed(0)
-    body = {"channels": 4, "blocks": 2}
-    return make_learner(name, input_shape=(1, 8, 8), way=3, backbone_options=body, **options).double().train()
+    options = {"backbone_options": {"channels": 4, "blocks": 2}, **options}
+    return make_learner(name, input_shape=(1, 8, 8), way=3, **options).double().train()
 
 
 @pytest.mark.parametrize("strategy", [s for s in strategy_names(compiling=True, graphs=True) if "compile" not in s])
@@ -129,8 +137,9 @@ def test_a_recording_follows_weights_that_change(strategy: str) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
 @pytest.mark.parametrize("strategy", ["loop", "vmap", "graph", "graph-vmap"])
-def test_rounded_gradients_are_close(strategy: str, precision: str) -> None:
-    learner, tasks = learner_of("maml order 2").to(CUDA, torch.float32), batch().to(torch.float32).to(CUDA)
+@pytest.mark.parametrize("case", ["maml order 2", "maml order 2, folded", "maml order 2, strides"])
+def test_rounded_gradients_are_close(case: str, strategy: str, precision: str) -> None:
+    learner, tasks = learner_of(case).to(CUDA, torch.float32), batch().to(torch.float32).to(CUDA)
     exact, _ = meta_gradient(learner, tasks)
     got, _ = meta_gradient(learner, tasks, strategy=strategy, precision=precision)
     a, b = (torch.cat([x[n].flatten() for n in sorted(exact)]) for x in (exact, got))

@@ -1,4 +1,4 @@
-"""Convolution, batch norm, pooling and ReLU on a CPU: the first block of a network without its largest tensors.
+"""Convolution, batch norm, pooling and ReLU: the first block of a network without its largest tensors.
 
 Convolutions of few channels have little to compute on large images: there the passes of batch norm and pooling,
 bound by memory, take longer than the convolution. But such a convolution is linear in few numbers, the D = C·k² values
@@ -7,7 +7,8 @@ of a patch p, so the statistics of its outputs follow from those of the patches:
     z = w·p,   E[z] = w·E[p],   Var[z] = w Cov[p] wᵀ
 
 Batch norm then is part of the weights, w' = w·γ/√(Var[z] + eps), no pass over the outputs. Nothing couples the
-images any more, so a few at a time are convolved and pooled while they are in the cache.
+images any more, so a few at a time are convolved and pooled while they are in the cache of a CPU. On a GPU, where under
+``vmap`` all tasks are computed at once, it is one product of patches with weights.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metacortex.nn.mode import counted_device, graphing, transforming
+from metacortex.nn.mode import counted_device, graphing, mapping, on_gpu, transforming
 from metacortex.nn.norm import BatchNorm
+from metacortex.nn.patches import by_patches, patch_convolution, patches_of, plain_convolution, project, weight_rows
 from metacortex.nn.pooled import pooled_projection
 
 __all__ = ["convolution_block"]
@@ -25,6 +27,9 @@ __all__ = ["convolution_block"]
 _PATCH = 32
 """Largest D: 3×3 patches are 9 numbers of grey images and 27 of colour ones. Cutting them takes time and memory in
 proportion to it, so that with less than half as many filters the passes over the outputs are cheaper."""
+
+_ALIGNED = 4
+"""Numbers that a GPU's matrix units read at once: rows of a multiple of them."""
 
 
 def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, pool: bool) -> Tensor:
@@ -44,7 +49,14 @@ def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, poo
     if isinstance(norm, BatchNorm) and _folds(x, convolution, norm):
         with _exactly():
             return _folded(x, convolution, norm, pool)
-    x = norm(convolution(x))
+    if isinstance(norm, BatchNorm) and _folds_mapped(x, convolution, norm):
+        x = _folded_mapped(x, convolution, norm)
+    elif by_patches(x, convolution) and not _watched(convolution):
+        x = patch_convolution(x, convolution)
+        # Stock norms ask for the order of the memory, which cannot be asked for under vmap unless it is the usual.
+        x = norm(x if isinstance(norm, BatchNorm) else x.contiguous())
+    else:
+        x = norm(convolution(x))
     # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
     return F.relu(F.max_pool2d(x, 2) if pool else x)
 
@@ -55,22 +67,22 @@ def _exactly() -> torch.autocast:
 
 
 def _folds(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
-    plain = (
-        convolution.bias is None
-        and convolution.groups == 1
-        and convolution.dilation == (1, 1)
-        and convolution.padding_mode == "zeros"
-        and not isinstance(convolution.padding, str)
-        and convolution.weight[0].numel() <= min(_PATCH, 2 * convolution.out_channels)
-    )
     eager = (counted_device() or x.device.type) == "cpu" and not graphing() and not transforming()
-    same = x.dtype == convolution.weight.dtype
+    return eager and not x.requires_grad and _foldable(x, convolution, norm)
+
+
+def _folds_mapped(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
+    """On a GPU under vmap, where batch norm would be written out in many passes."""
+    return on_gpu(x) and mapping() and _foldable(x, convolution, norm)
+
+
+def _foldable(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
     return (
-        plain
-        and eager
-        and same
+        plain_convolution(convolution)
+        and convolution.bias is None
+        and convolution.weight[0].numel() <= min(_PATCH, 2 * convolution.out_channels)
+        and x.dtype == convolution.weight.dtype
         and x.shape[0] > 0
-        and not x.requires_grad
         and not norm.masked
         and not _watched(norm, convolution)
     )
@@ -91,6 +103,20 @@ def _folded(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm, pool: bool) -> T
         return pooled_projection(weights, shift, columns)
     y = torch.addmm(shift, flat.t(), weights.t())  # [N*H'*W'', F]
     return F.relu(y.view(*columns.shape[1:], -1).permute(0, 3, 1, 2))
+
+
+def _folded_mapped(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> Tensor:
+    """norm(convolution(x)) of operations that can be mapped and differentiated to any order, channels-last."""
+    patches = patches_of(x, convolution)  # [N, h, w, D]
+    centre = patches.mean((0, 1, 2))
+    patches = patches - centre
+    # Matrix units would round what the statistics are made from; in double precision they do not.
+    wide = patches.double().flatten(0, 2)  # [N*h*w, D]
+    weights, shift = norm.folded(weight_rows(convolution), centre.double(), wide.t() @ wide / len(wide), len(wide))
+    # With a column of ones the shift, and its gradient, are part of the product.
+    extra = -patches.shape[3] % _ALIGNED or _ALIGNED
+    weights = F.pad(torch.cat([weights, shift[:, None]], 1), (0, extra - 1))
+    return project(F.pad(patches, (0, extra), value=1.0), weights)
 
 
 def _columns(x: Tensor, convolution: nn.Conv2d) -> Tensor:

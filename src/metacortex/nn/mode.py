@@ -7,9 +7,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["capturing", "counted_device", "counting", "evaluating", "graphing", "recording", "transforming"]
+__all__ = [
+    "capturing",
+    "counted_device",
+    "counting",
+    "evaluating",
+    "graphing",
+    "mapping",
+    "on_gpu",
+    "recording",
+    "transforming",
+]
 
 _capturing: ContextVar[bool] = ContextVar("metacortex_capturing", default=False)
 _counting: ContextVar[str | None] = ContextVar("metacortex_counting", default=None)
@@ -53,6 +63,11 @@ def counted_device() -> str | None:
     return _counting.get()
 
 
+def on_gpu(x: Tensor) -> bool:
+    """Whether a tensor is on a GPU, or stands for one that will be."""
+    return (counted_device() or x.device.type) == "cuda"
+
+
 def graphing() -> bool:
     """Whether operations are recorded as a graph, or compiled; unlike `recording` not where they are counted only."""
     return recording() and _counting.get() is None
@@ -63,10 +78,19 @@ def recording() -> bool:
     return _capturing.get() or torch.compiler.is_compiling()
 
 
-# PyTorch has no public way to ask. Where it lacks this one, one is taken to be active: right, only slower.
-_innermost_transform = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", None)
+# PyTorch has no public way to ask. Where it lacks one of these, some transform is taken to be active, and no ``vmap``:
+# right, only slower.
+_functorch = getattr(torch._C, "_functorch", None)
+_innermost_transform = getattr(_functorch, "peek_interpreter_stack", None)
+_transforms = getattr(_functorch, "get_interpreter_stack", None)
 
 
 def transforming() -> bool:
     """Whether a transform of `torch.func` (``vmap``, ``grad``) is active; inside, `torch.autograd` cannot be used."""
     return _innermost_transform is None or _innermost_transform() is not None
+
+
+def mapping() -> bool:
+    """Whether a ``vmap`` of `torch.func` is active."""
+    active = None if _transforms is None else _transforms()
+    return any(transform.key().name == "Vmap" for transform in active or ())

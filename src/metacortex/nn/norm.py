@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metacortex.nn.mode import on_gpu
+from metacortex.nn.standardise import standardise
 from metacortex.nn.winograd import Conv2d
 
 __all__ = [
@@ -197,8 +199,12 @@ class BatchNorm(nn.Module):
             if x.shape[0]:
                 self._record(entry, count, mean.detach(), (inverse.detach() ** -2 - self.eps).clamp_min(0))
             return y
-        shape = (1, -1, *[1] * (x.dim() - 2))
         wide = _full(x)
+        if on_gpu(x) and rows is None and x.shape[0] and self.weight is not None and self.bias is not None:
+            y, mean, var = standardise(wide, self.weight, self.bias, self.eps)
+            self._record(entry, count, mean, var)
+            return y.to(x.dtype)
+        shape = (1, -1, *[1] * (x.dim() - 2))
         mean = _row_mean(wide, rows)
         centred = wide - mean.reshape(shape)
         var = _row_mean(centred * centred, rows)
@@ -226,11 +232,12 @@ class BatchNorm(nn.Module):
             w' ``[features, D]`` and b' ``[features]``.
         """
         entry, given = self._enter()
-        mean = weights @ centre
+        wide = weights.to(covariance.dtype)  # which may be wider
+        mean = (wide @ centre).to(weights.dtype)
         if given is not None:
             scale, shift = self._scale_and_shift(*given)
             return weights * scale[:, None], shift + mean * scale
-        var = ((weights @ covariance) * weights).sum(1).clamp_min(0)
+        var = ((wide @ covariance) * wide).sum(1).clamp_min(0).to(weights.dtype)
         fused = _fused.get()  # where nobody wants gradients through what is recorded
         self._record(entry, count, mean.detach() if fused else mean, var.detach() if fused else var)
         scale, _ = self._scale_and_shift(mean, var)
