@@ -123,7 +123,7 @@ def test_what_there_is_not_is_refused() -> None:
 def test_a_processor_without_units_is_noted(
     monkeypatch: pytest.MonkeyPatch, flags: set[str] | None, said: bool
 ) -> None:
-    monkeypatch.setattr(precision_module, "_flags", lambda: flags)
+    monkeypatch.setattr(precision_module, "processor_flags", lambda: flags)
     note = precision_note("bf16", CPU)
     assert (note is not None and "slower than float32" in note) == said
     assert precision_note("float32", CPU) is None

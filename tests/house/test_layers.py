@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": LEAVES | {"native"},
     "updates": LEAVES | {"nn"},
     "learners": LEAVES | {"nn", "updates"},
-    "engine": LEAVES | {"nn", "updates", "learners"},
+    "engine": LEAVES | {"native", "nn", "updates", "learners"},
     "data": LEAVES,
     "tasks": LEAVES | {"data"},
     # names of learners and backbones are looked up in their registries when settings are checked

@@ -19,8 +19,8 @@ from metacortex.nn.norm import (
     real_rows,
     running_statistics,
     statistics_pass,
-    write_out_norms,
 )
+from metacortex.nn.own_layers import own_layers
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "BatchNorm1d": (lambda: nn.BatchNorm1d(3), (6, 3)),
@@ -45,7 +45,7 @@ def make(name: str) -> tuple[nn.Module, nn.Module, Tensor]:
     stock = factory().double()
     for i, parameter in enumerate(stock.parameters()):
         parameter.data = draw(*parameter.shape, seed=i + 1)
-    return stock, write_out_norms(stock), draw(*shape)
+    return stock, own_layers(stock), draw(*shape)
 
 
 def derivatives(layer: nn.Module, x: Tensor) -> list[Tensor]:
@@ -147,19 +147,19 @@ def test_writing_out_leaves_the_model_and_keeps_ties() -> None:
     shared = nn.BatchNorm1d(4)
     model = nn.Sequential(nn.Linear(4, 4), shared, nn.Sequential(shared), shared, OwnForward(4), nn.LayerNorm(4))
     types = [type(m) for m in model.modules()]
-    copied = write_out_norms(model)
+    copied = own_layers(model)
     assert [type(m) for m in model.modules()] == types
     assert isinstance(copied[1], BatchNorm)
     assert copied[1] is copied[2][0] is copied[3]
     assert type(copied[4]) is OwnForward
     assert isinstance(copied[5], LayerNorm)
-    assert isinstance(write_out_norms(nn.InstanceNorm2d(3)), InstanceNorm)
+    assert isinstance(own_layers(nn.InstanceNorm2d(3)), InstanceNorm)
     assert set(copied.state_dict()) == {k for k in model.state_dict() if "num_batches" not in k or k.startswith("4.")}
     assert not {p.data_ptr() for p in copied.parameters()} & {p.data_ptr() for p in model.parameters()}
 
 
 def test_untracked_statistics_follow_the_layers_dtype() -> None:
-    layer = write_out_norms(nn.BatchNorm1d(3, track_running_stats=False).double())
+    layer = own_layers(nn.BatchNorm1d(3, track_running_stats=False).double())
     assert layer.running_mean.dtype == torch.float64
 
 

@@ -10,14 +10,13 @@ import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from metacortex.errors import SettingsError, unknown_name
+from metacortex.native.processor import processor_flags
 
 __all__ = [
     "PRECISIONS",
@@ -61,7 +60,7 @@ def usable_precision(precision: str, device: torch.device, model: nn.Module) -> 
     check_precision(precision, device)
     if precision != "bf16" or device.type != "cpu" or not any(isinstance(m, nn.RNNBase) for m in model.modules()):
         return precision
-    flags = _flags()
+    flags = processor_flags()
     if flags is None or "avx512bw" in flags or platform.machine() == "aarch64":
         return precision
     warnings.warn("this CPU has no recurrent cells in bfloat16: float32 instead", PrecisionWarning, stacklevel=3)
@@ -75,7 +74,7 @@ def precision_note(precision: str, device: torch.device) -> str | None:
     if device.type == "cuda":
         slow = torch.cuda.get_device_capability(device) < (8, 0)
         return "this GPU has no bfloat16 units: bf16 will be slower than float32" if slow else None
-    flags = _flags()
+    flags = processor_flags()
     if flags is None or flags & _BF16_FLAGS:
         return None
     return "this CPU has no bfloat16 units: bf16 will be slower than float32"
@@ -116,14 +115,3 @@ def autocasting(precision: str, device: torch.device) -> AbstractContextManager[
         return nullcontext()
     # Its cache of rounded weights knows nothing of functional gradients.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
-
-
-@cache
-def _flags() -> set[str] | None:
-    """What the processor can do, as Linux lists it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    name = "Features" if platform.machine() == "aarch64" else "flags"
-    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith(name)), None)

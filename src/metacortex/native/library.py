@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from metacortex.cache import cache_dir
+from metacortex.native.processor import processor_flags
 
 __all__ = ["NativeError", "compiled"]
 
@@ -81,12 +82,8 @@ def _compiler() -> str | None:
 def _machine(compiler: str) -> bytes:
     """Compiler and processor; a cache folder may be shared by machines with other ones."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_PATIENCE, check=True).stdout
-    try:
-        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
-    except OSError:
-        lines = []
-    flags = next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
-    return b"\0".join([version, platform.platform().encode(), platform.machine().encode(), flags])
+    flags = " ".join(sorted(processor_flags() or ()))
+    return b"\0".join([version, f"{platform.platform()} {platform.machine()} {flags}".encode()])
 
 
 def _compile(compiler: str, source: Path, defined: dict[str, str], path: Path) -> None:

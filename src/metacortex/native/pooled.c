@@ -5,33 +5,17 @@
    Patches are columns [depth, N, height, width], outputs lie channels last: [N, height / 2, width / 2, filters]. Which of
    the four places won is a byte for each output, 4 where the ReLU closes. Nothing of full size is written. */
 
-#include "vectors.h"
-
-/* What comparing vectors gives, -1 where true: an integer for each number, of its size. */
-typedef INTEGER ints __attribute__((vector_size(VECTOR), aligned(sizeof(REAL)), may_alias));
-typedef int8_t bytes __attribute__((vector_size(VECTOR / sizeof(REAL)), aligned(1), may_alias));
-
-#define CLOSED 4
-
-INLINE vec chosen(ints condition, vec yes, vec no)
-{
-    return (vec)((condition & (ints)yes) | (~condition & (ints)no));
-}
-
-/* Shapes: of the patches, of the outputs. */
-typedef struct {
-    int64_t depth, plane, height, width, high, wide, filters;
-} Shape;
+#include "places.h"
 
 /* w p + b at the four places of an output, for columns * LANES filters; w [depth + 1, filters], the last row b */
 INLINE void four(const int columns, int64_t depth, const REAL *w, const REAL *patches, const Shape *s,
-    vec sum[4][WIDE])
+    vec sum[WIDE][4])
 {
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++)
 #pragma GCC unroll 4
         for (int v = 0; v < columns; v++)
-            sum[k][v] = LOAD(w + depth * s->filters + v * LANES);
+            sum[v][k] = LOAD(w + depth * s->filters + v * LANES);
     for (int64_t d = 0; d < depth; d++) {
         const REAL *at = patches + d * s->plane;
         REAL left[4] = {at[0], at[1], at[s->width], at[s->width + 1]};
@@ -43,60 +27,28 @@ INLINE void four(const int columns, int64_t depth, const REAL *w, const REAL *pa
         for (int k = 0; k < 4; k++)
 #pragma GCC unroll 4
             for (int v = 0; v < columns; v++)
-                sum[k][v] += left[k] * right[v];
+                sum[v][k] += left[k] * right[v];
     }
 }
 
 INLINE void strongest(const int columns, int64_t depth, const REAL *w, const REAL *patches, const Shape *s, REAL *y,
     int8_t *places)
 {
-    vec sum[4][WIDE];
+    vec sum[WIDE][4];
     four(columns, depth, w, patches, s, sum);
 #pragma GCC unroll 4
-    for (int v = 0; v < columns; v++) {
-        vec best = sum[0][v];
-        ints place = {0};
-#pragma GCC unroll 4
-        for (int k = 1; k < 4; k++) {
-            vec next = sum[k][v];
-            ints better = (next > best) | (next != next); /* what is not a number must not be lost */
-            best = chosen(better, next, best);
-            place = (better & k) | (~better & place);
-        }
-        ints closed = best <= (vec){0};
-        STORE(y + v * LANES, chosen(closed, (vec){0}, best));
-        place = (closed & CLOSED) | (~closed & place);
-        *(bytes *)(places + v * LANES) = __builtin_convertvector(place, bytes);
-    }
+    for (int v = 0; v < columns; v++)
+        STORE(y + v * LANES, best_of(sum[v], places + v * LANES));
 }
 
 INLINE void picked(const int columns, int64_t depth, const REAL *w, const REAL *patches, const Shape *s, REAL *y,
     const int8_t *places)
 {
-    vec sum[4][WIDE];
+    vec sum[WIDE][4];
     four(columns, depth, w, patches, s, sum);
 #pragma GCC unroll 4
-    for (int v = 0; v < columns; v++) {
-        ints place = __builtin_convertvector(*(const bytes *)(places + v * LANES), ints);
-        vec found = (vec){0};
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++)
-            found = chosen(place == k, sum[k][v], found);
-        STORE(y + v * LANES, found);
-    }
-}
-
-/* for each output of images first to last, in order: its patches, and where it lies */
-#define EACH_OUTPUT(s, first, last, patches, out)                                                        \
-    for (int64_t n = first; n < last; n++)                                                               \
-        for (int64_t i = 0; i < (s).high; i++)                                                           \
-            for (int64_t j = 0, out = (n * (s).high + i) * (s).wide * (s).filters,                       \
-                         patches = (n * (s).height + 2 * i) * (s).width;                                 \
-                j < (s).wide; j++, out += (s).filters, patches += 2)
-
-INLINE Shape shape(int64_t depth, int64_t images, int64_t height, int64_t width, int64_t filters)
-{
-    return (Shape){depth, images * height * width, height, width, height / 2, width / 2, filters};
+    for (int v = 0; v < columns; v++)
+        STORE(y + v * LANES, at_place(sum[v], places + v * LANES));
 }
 
 #define ALL_FILTERS(s, function, depth)                                                                  \
@@ -164,4 +116,51 @@ void collect(const REAL *columns, REAL *w, const REAL *slopes, const int8_t *pla
         gather(9, &s, columns, w, slopes, places, first, last, few);
     else
         gather(depth, &s, columns, w, slopes, places, first, last, (vec *)memory);
+}
+
+/* ---- the same of values that are there: x [N, height, width, channels] ---- */
+
+/* y = max(0, max over four places of x), and places, for images first to last */
+void pool_values(const REAL *x, REAL *y, int8_t *places, int64_t height, int64_t width, int64_t channels,
+    int64_t first, int64_t last)
+{
+    Shape s = shape(0, 0, height, width, channels);
+    EACH_OUTPUT(s, first, last, patch, out)
+        for (int64_t c = 0; c < channels; c += LANES) {
+            vec values[4];
+            at_four(x, patch * channels + c, &s, values);
+            STORE(y + out + c, best_of(values, places + out + c));
+        }
+}
+
+/* y = x at places */
+void pick_values(const REAL *x, REAL *y, const int8_t *places, int64_t height, int64_t width, int64_t channels,
+    int64_t first, int64_t last)
+{
+    Shape s = shape(0, 0, height, width, channels);
+    EACH_OUTPUT(s, first, last, patch, out)
+        for (int64_t c = 0; c < channels; c += LANES) {
+            vec values[4];
+            at_four(x, patch * channels + c, &s, values);
+            STORE(y + out + c, at_place(values, places + out + c));
+        }
+}
+
+/* its adjoint: y at places, zero elsewhere -> x */
+void scatter_values(REAL *x, const REAL *y, const int8_t *places, int64_t height, int64_t width, int64_t channels,
+    int64_t first, int64_t last)
+{
+    Shape s = shape(0, 0, height, width, channels);
+    if (height % 2 || width % 2) /* a row and a column that are pooled nowhere */
+        memset(x + first * height * width * channels, 0, (last - first) * height * width * channels * sizeof(REAL));
+    EACH_OUTPUT(s, first, last, patch, out)
+        for (int64_t c = 0; c < channels; c += LANES) {
+            vec slope = LOAD(y + out + c);
+            ints place = __builtin_convertvector(*(const bytes *)(places + out + c), ints);
+            REAL *to = x + patch * channels + c;
+            STORE(to, chosen(place == 0, slope, (vec){0}));
+            STORE(to + channels, chosen(place == 1, slope, (vec){0}));
+            STORE(to + width * channels, chosen(place == 2, slope, (vec){0}));
+            STORE(to + (width + 1) * channels, chosen(place == 3, slope, (vec){0}));
+        }
 }

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from metacortex.nn.mode import counted_device, graphing, mapping, on_gpu, transforming
 from metacortex.nn.norm import BatchNorm
 from metacortex.nn.patches import by_patches, patch_convolution, patches_of, plain_convolution, project, weight_rows
-from metacortex.nn.pooled import pooled_projection
+from metacortex.nn.pooled import pooled, pooled_projection
 
 __all__ = ["convolution_block"]
 
@@ -56,9 +56,11 @@ def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, poo
         # Stock norms ask for the order of the memory, which cannot be asked for under vmap unless it is the usual.
         x = norm(x if isinstance(norm, BatchNorm) else x.contiguous())
     else:
-        x = norm(convolution(x))
-    # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
-    return F.relu(F.max_pool2d(x, 2) if pool else x)
+        x = convolution(x)
+        if pool and isinstance(norm, BatchNorm) and not _watched(norm):
+            return norm.pooled(x)
+        x = norm(x)
+    return pooled(x) if pool else F.relu(x)
 
 
 def _exactly() -> torch.autocast:

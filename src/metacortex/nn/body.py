@@ -21,8 +21,8 @@ from metacortex.nn.norm import (
     fused_kernels,
     running_statistics,
     statistics_pass,
-    write_out_norms,
 )
+from metacortex.nn.own_layers import own_layers
 
 __all__ = ["NORM_POLICIES", "Body", "NormPolicy"]
 
@@ -44,7 +44,7 @@ class Body(nn.Module):
     Threads may call it at once, with weights of their own: they take turns.
 
     Args:
-        model: any module. It is copied, and stock norm layers are written out in the copy.
+        model: any module. It is copied, and in the copy stock norm layers and convolutions are the library's own.
         norm: the policy, see `NormPolicy`.
         steps: inner steps for which ``per-step`` keeps statistics.
 
@@ -56,7 +56,7 @@ class Body(nn.Module):
         super().__init__()
         if norm not in NORM_POLICIES:
             raise SettingsError(f"unknown norm policy '{norm}': expected one of {', '.join(NORM_POLICIES)}")
-        self.model = write_out_norms(model)
+        self.model = own_layers(model)
         self.norm, self.steps = norm, steps
         self._turn = RLock()
         if norm == "per-step":

@@ -13,6 +13,7 @@ __all__ = [
     "capturing",
     "counted_device",
     "counting",
+    "eager_on_cpu",
     "evaluating",
     "graphing",
     "mapping",
@@ -66,6 +67,11 @@ def counted_device() -> str | None:
 def on_gpu(x: Tensor) -> bool:
     """Whether a tensor is on a GPU, or stands for one that will be."""
     return (counted_device() or x.device.type) == "cuda"
+
+
+def eager_on_cpu(x: Tensor) -> bool:
+    """Whether a tensor's numbers are there, on a CPU, and nothing but `torch.autograd` watches what is done to it."""
+    return x.device.type == "cpu" and counted_device() is None and not recording() and not transforming()
 
 
 def graphing() -> bool:

@@ -11,7 +11,6 @@ state between passes and no module is switched to another mode.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metacortex.nn.mode import on_gpu
+from metacortex.nn.normed_pool import normed_pool, normed_pool_suits
+from metacortex.nn.pooled import pooled
 from metacortex.nn.standardise import standardise
-from metacortex.nn.winograd import Conv2d
 
 __all__ = [
     "BatchNorm",
@@ -37,7 +37,6 @@ __all__ = [
     "real_rows",
     "running_statistics",
     "statistics_pass",
-    "write_out_norms",
 ]
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
@@ -186,7 +185,19 @@ class BatchNorm(nn.Module):
 
         Outside any pass: statistics of the batch in training mode, else the running ones.
         """
+        return self._normalised(x, *self._enter())
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """ReLU and 2×2 maxima of ``self(x)``: ``[N, C, H, W']`` to ``[N, C, H//2, W'//2]``."""
         entry, given = self._enter()
+        usual = given is not None or self.masked or self.weight is None or self.bias is None
+        if usual or not _fused.get() or not normed_pool_suits(x):
+            return pooled(self._normalised(x, entry, given))
+        y, mean, var = normed_pool(x, self.weight, self.bias, self.eps)  # type: ignore[arg-type]
+        self._record(entry, x.numel() // x.shape[1], mean, var)
+        return y
+
+    def _normalised(self, x: Tensor, entry: str, given: tuple[Tensor, Tensor] | None) -> Tensor:
         if given is not None:
             scale, shift = self._scale_and_shift(*given)
             shape = (1, -1, *[1] * (x.dim() - 2))
@@ -318,71 +329,6 @@ class InstanceNorm(nn.Module):
         var = (centred * centred).mean(axes, keepdim=True)
         shape = (1, -1, *[1] * (x.dim() - 2))
         return _affine(centred * torch.rsqrt(var + self.eps), self.weight, self.bias, shape).to(x.dtype)
-
-
-_STOCK_FORWARDS = (
-    nn.BatchNorm2d.forward,
-    nn.SyncBatchNorm.forward,
-    nn.InstanceNorm2d.forward,
-    nn.LayerNorm.forward,
-)
-
-
-def _written_out(layer: nn.Module) -> nn.Module | None:
-    """The counterpart of a stock layer with the same parameters, or None for other layers."""
-    if isinstance(layer, nn.Conv2d) and type(layer).forward is nn.Conv2d.forward:
-        return Conv2d.like(layer)
-    if type(layer).forward not in _STOCK_FORWARDS:
-        return None  # Whoever wrote a forward pass of their own meant it.
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not isinstance(layer, nn.modules.batchnorm._LazyNormBase):
-        momentum = 0.1 if layer.momentum is None else layer.momentum
-        new: nn.Module = BatchNorm(layer.num_features, layer.eps, momentum, layer.affine)
-    elif isinstance(layer, nn.modules.instancenorm._InstanceNorm):
-        new = InstanceNorm(layer.num_features, layer.eps, layer.affine)
-    elif isinstance(layer, nn.LayerNorm):
-        new = LayerNorm(tuple(layer.normalized_shape), layer.eps, layer.elementwise_affine)
-    else:
-        return None
-    for name in ("weight", "bias"):
-        setattr(new, name, getattr(layer, name, None))
-    for name in ("running_mean", "running_var"):
-        if isinstance(new, BatchNorm) and isinstance(getattr(layer, name, None), Tensor):
-            setattr(new, name, getattr(layer, name))
-    # Statistics that the stock layer did not track are made beside its other tensors.
-    own = next((x for x in layer.parameters()), None)
-    return (new if own is None else new.to(own)).train(layer.training)
-
-
-def write_out_norms(model: nn.Module) -> nn.Module:
-    """A deep copy of a model whose stock norm layers are replaced by those of this module.
-
-    The model itself is left as it is. Each batch-norm layer of the copy knows its qualified name,
-    by which statistics are given and recorded.
-    """
-    model = copy.deepcopy(model)
-    replaced: dict[int, nn.Module] = {}
-
-    def visit(parent: nn.Module) -> None:
-        # Not named_children(), which leaves out the second place of a shared layer.
-        for key, child in list(parent._modules.items()):
-            if child is None:
-                continue
-            new = replaced.get(id(child)) or _written_out(child)
-            if new is None:
-                visit(child)
-            else:
-                replaced[id(child)] = new
-                setattr(parent, key, new)
-
-    root = _written_out(model)
-    if root is not None:
-        model = root
-    else:
-        visit(model)
-    for name, layer in model.named_modules():
-        if isinstance(layer, BatchNorm):
-            layer.name = name
-    return model
 
 
 def running_statistics(model: nn.Module) -> Statistics:

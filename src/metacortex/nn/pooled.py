@@ -1,10 +1,10 @@
-"""ReLU of the 2×2 maxima of a linear map of patches, without the outputs of the map, the largest tensor of all.
+"""ReLU of 2×2 maxima: of values, and of a linear map of patches without its outputs, the largest tensor of all.
 
-    y = max(0, max over four places of w·p + b)
+    y = max(0, max over four places of x),   x = w·p + b
 
-Its derivatives in w and b, of any order, need to know which of the four places won, and two maps that are each other's
-adjoint: picking the map's outputs at these places, and collecting slopes from there. C kernels compute them,
-``native/pooled.c``; without a compiler PyTorch's do, a few images at a time.
+Derivatives of any order need to know which of the four places won, and two maps that are each other's
+adjoint: picking the values at these places, and scattering (or for w and b collecting) slopes from there. C kernels
+compute them, ``native/pooled.c``; without a compiler PyTorch's do, those of the linear map a few images at a time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,69 @@ from torch import Tensor
 from metacortex.native.kernels import Library
 from metacortex.native.library import NativeError
 from metacortex.native.threads import shared
-from metacortex.nn.mode import counted_device
+from metacortex.nn.mode import counted_device, eager_on_cpu
 
-__all__ = ["pooled_projection"]
+__all__ = ["pooled", "pooled_projection"]
 
 _CACHED = 2**18
 """Numbers of one piece of the outputs: 1 MiB of float32, half of a usual second-level cache or less."""
 
 _aten = torch.ops.aten
+
+
+def pooled(x: Tensor) -> Tensor:
+    """ReLU(max_pool2d(x, 2)).
+
+    Args:
+        x: ``[N, C, H, W]``.
+
+    Returns:
+        ``[N, C, H//2, W//2]``.
+
+    *Differentiability*: to any order.
+    """
+    # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
+    if not _values_in_c(x):
+        return F.relu(F.max_pool2d(x, 2))
+    y: Tensor = _PooledValues.apply(x)  # type: ignore[assignment]
+    return y
+
+
+def _values_in_c(x: Tensor) -> bool:
+    if not eager_on_cpu(x) or x.dim() != 4 or min(x.shape[2:]) < 2 or x.numel() == 0:
+        return False
+    c = _in_c(x.dtype)
+    return c is not None and x.shape[1] % c.c.lanes == 0
+
+
+class _PooledValues(torch.autograd.Function):
+    """``[N, C, H, W]`` → ``[N, C, H//2, W//2]``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y, places = _known(x).pool_values(x)
+        ctx.save_for_backward(places)
+        ctx.side = x.shape[2:]
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        return _Scattered.apply(slopes[0], *ctx.saved_tensors, ctx.side)
+
+
+class _Scattered(torch.autograd.Function):
+    """Slopes ``[N, C, H//2, W//2]`` at their places in ``[N, C, H, W]``, or the adjoint of that."""
+
+    @staticmethod
+    def forward(ctx: Any, slopes: Tensor, places: Tensor, side: tuple[int, int] | None) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.side = None if side is not None else slopes.shape[2:]
+        known = _known(slopes)
+        return known.pick_values(slopes, places) if side is None else known.scatter_values(slopes, places, side)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        return _Scattered.apply(slopes[0], *ctx.saved_tensors, ctx.side), None, None
 
 
 def pooled_projection(weights: Tensor, shift: Tensor, columns: Tensor) -> Tensor:
@@ -97,7 +152,16 @@ class _InC:
     """The three maps in C; which place won is a byte for each output, 4 where the ReLU is closed."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        self.c = Library("pooled.c", dtype, pool="ppppnnnnnnn", pick="ppppnnnnnnn", collect="pppppnnnnnnn")
+        self.c = Library(
+            "pooled.c",
+            dtype,
+            pool="ppppnnnnnnn",
+            pick="ppppnnnnnnn",
+            collect="pppppnnnnnnn",
+            pool_values="pppnnnnn",
+            pick_values="pppnnnnn",
+            scatter_values="pppnnnnn",
+        )
 
     def pool(self, weights: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs and places."""
@@ -124,6 +188,35 @@ class _InC:
 
         return sum(shared(share, images, _fewest(columns, filters)))  # type: ignore[return-value]
 
+    def pool_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maxima and places."""
+        half = (x.shape[2] // 2, x.shape[3] // 2)
+        y, places = _room(x, half, x.dtype), _room(x, half, torch.int8)
+        self._run_values(self.c.pool_values, x, y, places)
+        return y, places
+
+    def pick_values(self, x: Tensor, places: Tensor) -> Tensor:
+        """The values at these places."""
+        y = _room(x, (x.shape[2] // 2, x.shape[3] // 2), x.dtype)
+        self._run_values(self.c.pick_values, x, y, places)
+        return y
+
+    def scatter_values(self, y: Tensor, places: Tensor, side: tuple[int, int]) -> Tensor:
+        """Its adjoint."""
+        y = y.contiguous(memory_format=torch.channels_last)
+        x = _room(y, side, y.dtype)
+        self._run_values(self.c.scatter_values, x, y, places)
+        return x
+
+    def _run_values(self, function: Any, x: Tensor, y: Tensor, places: Tensor) -> None:
+        x = x.contiguous(memory_format=torch.channels_last)
+        pointers = [t.data_ptr() for t in (x, y, places)]
+
+        def share(first: int, last: int) -> None:
+            function(*pointers, x.shape[2], x.shape[3], x.shape[1], first, last)
+
+        shared(share, x.shape[0], 1 + _FEWEST_VALUES // max(1, x[0].numel()))
+
     def _run(self, function: Any, weights: Tensor, columns: Tensor, pooled: Tensor, places: Tensor) -> None:
         (depth, images, *side), filters = columns.shape, weights.shape[1]
         pointers = [x.data_ptr() for x in (columns, weights, pooled, places)]
@@ -132,6 +225,14 @@ class _InC:
             function(*pointers, depth, images, *side, filters, first, last)
 
         shared(share, images, _fewest(columns, filters))
+
+
+_FEWEST_VALUES = 2**19
+"""Numbers for which a thread pays."""
+
+
+def _room(like: Tensor, side: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    return torch.empty((*like.shape[:2], *side), dtype=dtype, memory_format=torch.channels_last)
 
 
 def _fewest(columns: Tensor, filters: int) -> int:
@@ -201,3 +302,10 @@ def _in_c(dtype: torch.dtype) -> _InC | None:
         return _InC(dtype)
     except NativeError:
         return None
+
+
+def _known(x: Tensor) -> _InC:
+    """The kernels that were there when the graph was made."""
+    c = _in_c(x.dtype)
+    assert c is not None
+    return c

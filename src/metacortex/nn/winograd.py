@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from metacortex.native.kernels import Library
 from metacortex.native.library import NativeError
+from metacortex.native.processor import processor_flags
 from metacortex.native.threads import shared
-from metacortex.nn.mode import counted_device, recording, transforming
+from metacortex.nn.mode import eager_on_cpu
 
 __all__ = ["Conv2d"]
 
@@ -73,14 +74,17 @@ def _suits(x: Tensor, layer: Conv2d) -> bool:
         and min(layer.in_channels, layer.out_channels) >= _FEWEST_CHANNELS
         and x.dim() == 4
         and _large_enough(x, layer)
-        and x.device.type == layer.weight.device.type == "cpu"
         and x.dtype == layer.weight.dtype
-        and not torch.is_autocast_enabled("cpu")
-        and counted_device() is None
-        and not recording()
-        and not transforming()
+        and layer.weight.device.type == "cpu"
+        and not (torch.is_autocast_enabled("cpu") and _rounded_is_faster())
+        and eager_on_cpu(x)
         and _fits(x.dtype, layer)
     )
+
+
+def _rounded_is_faster() -> bool:
+    """Matrix units for bfloat16 are; vector units multiply them twice as fast, which is less than is saved here."""
+    return "amx_bf16" in (processor_flags() or ())
 
 
 def _large_enough(x: Tensor, layer: Conv2d) -> bool:

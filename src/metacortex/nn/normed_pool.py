@@ -1,0 +1,264 @@
+"""Batch norm with its own statistics, 2×2 maxima and ReLU as one on a CPU, to the second derivative.
+
+    n = (z − E[z]) r,  r = 1/√(Var[z] + eps),  y = max(0, max over four places of n·γ + β)
+
+One after the other these read and write tensors of the size of z some ten times, forward and backward, and more often
+for the second derivative, which takes longer than computing. As one, y and the derivative in z are all that is written.
+
+With G the slopes g of y at the places that won and zero elsewhere, R values a channel and a = γ·r,
+
+    dz = a (G − ΣG/R − n Σ(G·n)/R),  dγ = Σ G·n,  dβ = Σ G                                                    (1)
+
+and with slopes h, h', h'' of these three, A = Σh, B = Σ h·n, S = ΣG, T = Σ G·n, p = h' − a B/R and q = h'' − a A/R,
+
+    dg = a h + p n + q  at the places                                                                          (2)
+    da = Σ h·G − (B T + A S)/R,  dγ = r da
+    dn = p G − (a T/R) h,  dz = r (dn − Σdn/R − n Σ(dn·n)/R) − γ da r² n/R
+
+Reference: Ioffe and Szegedy, "Batch Normalization", 2015, §3.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metacortex.native.kernels import Library
+from metacortex.native.library import NativeError
+from metacortex.native.threads import shared
+from metacortex.nn.mode import eager_on_cpu
+
+__all__ = ["normed_pool", "normed_pool_suits"]
+
+
+def normed_pool(z: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """ReLU(max_pool2d(batch_norm(z), 2)).
+
+    Args:
+        z: ``[N, C, H, W]``, of which `normed_pool_suits` is true.
+        weight: γ ``[C]``.
+        bias: β ``[C]``.
+        eps: added to the variance.
+
+    Returns:
+        y ``[N, C, H//2, W//2]``, mean ``[C]`` and variance ``[C]``, the latter divided by the number of values.
+
+    *Differentiability*: y to any order (beyond the second slowly), mean and variance not at all.
+    """
+    return _Normed.apply(z, weight, bias, eps)  # type: ignore[return-value]
+
+
+def normed_pool_suits(z: Tensor) -> bool:
+    """Whether there are kernels for a tensor."""
+    if z.dim() != 4 or z.shape[0] == 0 or min(z.shape[2:]) < 2 or not eager_on_cpu(z):
+        return False
+    kernels = _kernels(z.dtype)
+    return kernels is not None and z.shape[1] % kernels.lanes == 0
+
+
+class _Normed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        kernels, whole = _kernels(z.dtype), _channels_last(z)
+        assert kernels is not None
+        mean, var = kernels.moments(whole)
+        r = torch.rsqrt(var + eps)
+        y, places = kernels.pool(whole, mean, weight * r, bias)
+        ctx.save_for_backward(z, weight, places, mean, r)
+        ctx.mark_non_differentiable(mean, var)
+        ctx.eps = eps
+        return y, mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        dz, dweight, dbias = _Back.apply(slopes[0], *ctx.saved_tensors, ctx.eps)  # type: ignore[misc]
+        return dz, dweight, dbias, None
+
+
+class _Back(torch.autograd.Function):
+    """(1), from g, z and γ."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, g: Tensor, z: Tensor, weight: Tensor, places: Tensor, mean: Tensor, r: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        kernels, some, whole = _kernels(z.dtype), _channels_last(g), _channels_last(z)
+        assert kernels is not None
+        s, t = kernels.slopes(some, places, whole, mean)
+        t = t * r
+        a, share = weight * r, z.shape[1] / z.numel()
+        dz = kernels.spread(some, places, None, whole, mean, a, None, a * t * r * -share, a * s * -share)
+        ctx.save_for_backward(g, z, weight, places, mean, r, s, t)
+        ctx.eps = eps
+        return dz, t, s
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        g, z, weight, places, mean, r, s, t = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_written_out(g, z, weight, places, ctx.eps, slopes), None, None, None, None
+        (h, of_dweight, of_dbias), kernels = slopes, _kernels(z.dtype)
+        assert kernels is not None
+        g, z, h = _channels_last(g), _channels_last(z), _channels_last(h)
+        a, share = weight * r, z.shape[1] / z.numel()
+        total, along = kernels.moments_with(h, z, mean)  # A, and B / r
+        along = along * r
+        p, q = of_dweight - a * along * share, of_dbias - a * total * share
+        dg, product = kernels.pick(g, places, h, z, mean, a, p * r, q)
+        da = product - (along * t + total * s) * share
+        of_h = a * t * -share
+        mean_dn, mean_dnn = (of_h * total + p * s) * share, (of_h * along + p * t) * share
+        of_z = -r * r * mean_dnn - weight * da * r**3 * share
+        dz = kernels.spread(g, places, h, z, mean, r * p, r * of_h, of_z, -r * mean_dn)
+        return dg, dz, r * da, None, None, None, None
+
+
+def _written_out(
+    g: Tensor, z: Tensor, weight: Tensor, places: Tensor, eps: float, slopes: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """(2) as the derivative of (1) in operations that can be differentiated further."""
+    axes, (height, width) = (0, 2, 3), z.shape[2:]
+
+    def first(g: Tensor, z: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        corners = [(places == k).to(g.dtype) * g for k in range(4)]
+        rows = [torch.stack(pair, -1).flatten(3) for pair in (corners[:2], corners[2:])]  # [N, C, H//2, 2 (W//2)]
+        whole = torch.stack(rows, 3).flatten(2, 3)
+        whole = F.pad(whole, (0, width - whole.shape[3], 0, height - whole.shape[2]))
+        var, mean = torch.var_mean(z, axes, correction=0, keepdim=True)
+        r = torch.rsqrt(var + eps)
+        n = (z - mean) * r
+        part = weight[:, None, None] * r * (whole - whole.mean(axes, True) - n * (whole * n).mean(axes, True))
+        return part, (whole * n).sum(axes), whole.sum(axes)
+
+    return torch.func.vjp(first, g, z, weight)[1](slopes)  # type: ignore[operator]
+
+
+class _Kernels:
+    """``native/normed.c`` for one type of numbers; what is a number a channel is ``[C]``."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._c = Library(
+            "normed.c",
+            dtype,
+            moments="ppppnnn",
+            moments_with="pppppnnn",
+            pool_normed="ppppppnnnnn",
+            slopes_of="ppppppnnnnn",
+            spread_slopes="ppppppppppnnnnn",
+            pick_slopes="ppppppppppnnnnn",
+        )
+        self.lanes = self._c.lanes
+
+    def moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance."""
+        pivot = z[0, :, 0, 0].contiguous()  # so that no digits cancel in the squares
+        share = z.shape[1] / z.numel()
+        one, two = (x * share for x in self._summed(self._c.moments, z, (z, pivot), (), 2, _rows(z)))
+        return pivot + one, (two - one * one).clamp_min_(0)
+
+    def moments_with(self, h: Tensor, z: Tensor, mean: Tensor) -> Tensor:
+        """Σ h and Σ h·(z − mean), ``[2, C]``."""
+        return self._summed(self._c.moments_with, z, (h, z, mean), (), 2, _rows(z))
+
+    def pool(self, z: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs and places."""
+        half = (z.shape[2] // 2, z.shape[3] // 2)
+        y, places = _room(z, half, z.dtype), _room(z, half, torch.int8)
+        self._summed(self._c.pool_normed, z, (z, mean, scale, bias.contiguous()), (y, places), 0, _images(z))
+        return y, places
+
+    def slopes(self, g: Tensor, places: Tensor, z: Tensor, mean: Tensor) -> Tensor:
+        """Σ G and Σ G·(z − mean), ``[2, C]``."""
+        return self._summed(self._c.slopes_of, z, (g, places, z, mean), (), 2, _images(z))
+
+    def spread(
+        self,
+        g: Tensor,
+        places: Tensor,
+        h: Tensor | None,
+        z: Tensor,
+        mean: Tensor,
+        of_g: Tensor,
+        of_h: Tensor | None,
+        of_z: Tensor,
+        constant: Tensor,
+    ) -> Tensor:
+        """G·of_g + h·of_h + (z − mean)·of_z + constant, of the shape of z."""
+        out = torch.empty_like(z)
+        self._summed(
+            self._c.spread_slopes, z, (g, places, h, z, mean, of_g, of_h, of_z, constant), (out,), 0, _images(z)
+        )
+        return out
+
+    def pick(
+        self,
+        g: Tensor,
+        places: Tensor,
+        h: Tensor,
+        z: Tensor,
+        mean: Tensor,
+        of_h: Tensor,
+        of_z: Tensor,
+        constant: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """At the places h·of_h + (z − mean)·of_z + constant, of the shape of g; and Σ h·G ``[C]``."""
+        out = torch.empty_like(g)
+        (product,) = self._summed(
+            self._c.pick_slopes, z, (g, places, h, z, mean, of_h, of_z, constant), (out,), 1, _images(z)
+        )
+        return out, product
+
+    @staticmethod
+    def _summed(
+        function: Any,
+        z: Tensor,
+        given: tuple[Tensor | None, ...],
+        written: tuple[Tensor, ...],
+        sums: int,
+        dealt: tuple[tuple[int, ...], int],
+    ) -> Tensor:
+        """Deal the work; the sums ``[sums, C]`` that the function ends with are those of all shares."""
+        pointers = [None if x is None else x.data_ptr() for x in (*given, *written)]
+        (sizes, count), channels = dealt, z.shape[1]
+
+        def share(first: int, last: int) -> Tensor:
+            out = z.new_empty(sums, channels)
+            function(*pointers, *(row.data_ptr() for row in out), *sizes, channels, first, last)
+            return out
+
+        total, *others = shared(share, count, -(-_FEWEST * count // z.numel()))
+        for other in others:
+            total += other
+        return total
+
+
+_FEWEST = 2**18
+"""Numbers for which a thread pays."""
+
+
+def _rows(z: Tensor) -> tuple[tuple[int, ...], int]:
+    return (), z.numel() // z.shape[1]
+
+
+def _images(z: Tensor) -> tuple[tuple[int, ...], int]:
+    return (z.shape[2], z.shape[3]), z.shape[0]
+
+
+def _room(like: Tensor, side: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    return torch.empty((*like.shape[:2], *side), dtype=dtype, memory_format=torch.channels_last)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def _kernels(dtype: torch.dtype) -> _Kernels | None:
+    try:
+        return _Kernels(dtype)
+    except NativeError:
+        return None
