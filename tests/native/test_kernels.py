@@ -15,7 +15,7 @@ from metacortex.native.library import NativeError
 
 def test_without_kernels_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METACORTEX_NATIVE", "0")
-    compile_ahead()
+    compile_ahead().join()
     assert kernels_note() == "PyTorch's: METACORTEX_NATIVE=0 turns it off"
 
 
@@ -34,7 +34,8 @@ def test_who_needs_them_waits_for_those_that_are_being_made(tmp_path: Path, monk
         compile_it(compiler, source, defined, path)
 
     monkeypatch.setattr(library, "_compile", slowly)
-    compile_ahead()
+    thread = compile_ahead()
     assert kernels_note() == "C"
+    thread.join()
     assert sorted(made) == [path.name for path in sorted(Path(kernels.__file__).parent.glob("*.c"))]
     assert Library("winograd.c", torch.float32).lanes % 4 == 0

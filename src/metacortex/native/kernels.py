@@ -57,14 +57,16 @@ def _load_all(dtype: torch.dtype) -> None:
         compiled(source, **_MACROS[dtype])
 
 
-def compile_ahead(dtype: torch.dtype = torch.float32) -> None:
-    """Begin to compile what will be needed; who needs it earlier waits."""
+def compile_ahead(dtype: torch.dtype = torch.float32) -> threading.Thread:
+    """Begin to compile what will be needed; who needs it earlier waits. Returns the thread that does it."""
 
     def compile_all() -> None:
         with suppress(NativeError):
             _load_all(dtype)
 
-    threading.Thread(target=compile_all, daemon=True).start()
+    thread = threading.Thread(target=compile_all, daemon=True)
+    thread.start()
+    return thread
 
 
 def kernels_note(dtype: torch.dtype = torch.float32) -> str:
