@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metacortex.native.library import NativeError, compiled
 
@@ -27,8 +29,9 @@ class Library:
     Args:
         source: name of the file.
         dtype: float32 or float64.
-        functions: by name the types of the arguments, a letter each: p, an address, or n, a whole number. They
-            become attributes.
+        functions: by name the types of the arguments, a letter each: p, a tensor (its numbers one after the other, or
+            an address, or ``None``), or n, a whole number. They become attributes. Called with tensors without data
+            they do nothing.
 
     Attributes:
         lanes: numbers of channels must be multiples of this.
@@ -44,12 +47,17 @@ class Library:
         for name, types in functions.items():
             found = getattr(library, name)
             found.argtypes, found.restype = [_TYPES[letter] for letter in types], None
-            setattr(self, name, found)
+            setattr(self, name, partial(_call, found))
         library.lanes.restype = ctypes.c_int64
         self.lanes: int = library.lanes()
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
+
+
+def _call(function: Any, *given: Tensor | int | None) -> None:
+    if not any(isinstance(x, Tensor) and x.is_meta for x in given):
+        function(*(x.data_ptr() if isinstance(x, Tensor) else x for x in given))
 
 
 def _load_all(dtype: torch.dtype) -> None:

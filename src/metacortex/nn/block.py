@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metacortex.nn.mode import counted_device, graphing, mapping, on_gpu, transforming
+from metacortex.nn.mode import eager_on_cpu, mapping, on_gpu
 from metacortex.nn.norm import BatchNorm
 from metacortex.nn.patches import by_patches, patch_convolution, patches_of, plain_convolution, project, weight_rows
 from metacortex.nn.pooled import pooled, pooled_projection
@@ -69,8 +69,7 @@ def _exactly() -> torch.autocast:
 
 
 def _folds(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
-    eager = (counted_device() or x.device.type) == "cpu" and not graphing() and not transforming()
-    return eager and not x.requires_grad and _foldable(x, convolution, norm)
+    return eager_on_cpu(x) and not x.requires_grad and _foldable(x, convolution, norm)
 
 
 def _folds_mapped(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:

@@ -70,8 +70,8 @@ def on_gpu(x: Tensor) -> bool:
 
 
 def eager_on_cpu(x: Tensor) -> bool:
-    """Whether a tensor's numbers are there, on a CPU, and nothing but `torch.autograd` watches what is done to it."""
-    return x.device.type == "cpu" and counted_device() is None and not recording() and not transforming()
+    """Whether a tensor is on a CPU, or counted as if, and nothing but `torch.autograd` watches what is done to it."""
+    return (counted_device() or x.device.type) == "cpu" and not graphing() and not transforming()
 
 
 def graphing() -> bool:

@@ -222,12 +222,11 @@ class _Kernels:
         dealt: tuple[tuple[int, ...], int],
     ) -> Tensor:
         """Deal the work; the sums ``[sums, C]`` that the function ends with are those of all shares."""
-        pointers = [None if x is None else x.data_ptr() for x in (*given, *written)]
         (sizes, count), channels = dealt, z.shape[1]
 
         def share(first: int, last: int) -> Tensor:
             out = z.new_empty(sums, channels)
-            function(*pointers, *(row.data_ptr() for row in out), *sizes, channels, first, last)
+            function(*given, *written, *out, *sizes, channels, first, last)
             return out
 
         total, *others = shared(share, count, -(-_FEWEST * count // z.numel()))
@@ -249,7 +248,7 @@ def _images(z: Tensor) -> tuple[tuple[int, ...], int]:
 
 
 def _room(like: Tensor, side: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    return torch.empty((*like.shape[:2], *side), dtype=dtype, memory_format=torch.channels_last)
+    return torch.empty((*like.shape[:2], *side), dtype=dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from metacortex.native.kernels import Library
 from metacortex.native.library import NativeError
 from metacortex.native.threads import shared
-from metacortex.nn.mode import counted_device, eager_on_cpu
+from metacortex.nn.mode import eager_on_cpu
 
 __all__ = ["pooled", "pooled_projection"]
 
@@ -182,8 +182,7 @@ class _InC:
         def share(first: int, last: int) -> Tensor:
             total = slopes.new_empty(depth + 1, filters)
             memory = slopes.new_empty(depth + 1, self.c.lanes)
-            pointers = [x.data_ptr() for x in (columns, total, slopes, places, memory)]
-            self.c.collect(*pointers, depth, images, *side, filters, first, last)
+            self.c.collect(columns, total, slopes, places, memory, depth, images, *side, filters, first, last)
             return total
 
         return sum(shared(share, images, _fewest(columns, filters)))  # type: ignore[return-value]
@@ -210,19 +209,17 @@ class _InC:
 
     def _run_values(self, function: Any, x: Tensor, y: Tensor, places: Tensor) -> None:
         x = x.contiguous(memory_format=torch.channels_last)
-        pointers = [t.data_ptr() for t in (x, y, places)]
 
         def share(first: int, last: int) -> None:
-            function(*pointers, x.shape[2], x.shape[3], x.shape[1], first, last)
+            function(x, y, places, x.shape[2], x.shape[3], x.shape[1], first, last)
 
         shared(share, x.shape[0], 1 + _FEWEST_VALUES // max(1, x[0].numel()))
 
     def _run(self, function: Any, weights: Tensor, columns: Tensor, pooled: Tensor, places: Tensor) -> None:
         (depth, images, *side), filters = columns.shape, weights.shape[1]
-        pointers = [x.data_ptr() for x in (columns, weights, pooled, places)]
 
         def share(first: int, last: int) -> None:
-            function(*pointers, depth, images, *side, filters, first, last)
+            function(columns, weights, pooled, places, depth, images, *side, filters, first, last)
 
         shared(share, images, _fewest(columns, filters))
 
@@ -232,7 +229,7 @@ _FEWEST_VALUES = 2**19
 
 
 def _room(like: Tensor, side: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    return torch.empty((*like.shape[:2], *side), dtype=dtype, memory_format=torch.channels_last)
+    return torch.empty((*like.shape[:2], *side), dtype=dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _fewest(columns: Tensor, filters: int) -> int:
@@ -292,7 +289,7 @@ class _InPieces:
 
 def _ways(filters_second: Tensor) -> _InC | _InPieces:
     """How to compute for a tensor whose second dimension is the filters."""
-    c = _in_c(filters_second.dtype) if counted_device() is None else None
+    c = _in_c(filters_second.dtype)
     return _InPieces() if c is None or filters_second.shape[1] % c.c.lanes else c
 
 

@@ -75,7 +75,7 @@ def _suits(x: Tensor, layer: Conv2d) -> bool:
         and x.dim() == 4
         and _large_enough(x, layer)
         and x.dtype == layer.weight.dtype
-        and layer.weight.device.type == "cpu"
+        and x.device == layer.weight.device
         and not (torch.is_autocast_enabled("cpu") and _rounded_is_faster())
         and eager_on_cpu(x)
         and _fits(x.dtype, layer)
@@ -117,7 +117,7 @@ def _kernels(dtype: torch.dtype) -> Library | None:
     return kernels if float(gap) < 1e-3 else None
 
 
-def _memory_of_filters(w: Tensor, adjoint: bool) -> tuple[int, int, int, int, int]:
+def _memory_of_filters(w: Tensor, adjoint: bool) -> tuple[int, ...]:
     """Where filters lie and by which steps: output and input channel, row and column; turned around for the adjoint."""
     out, into, row, column = w.stride()
     if not adjoint:
@@ -131,15 +131,14 @@ def _convolve(kernels: Library, x: Tensor, w: Tensor, pad: int, adjoint: bool) -
     (n, into, height, width), out = x.shape, w.shape[1] if adjoint else w.shape[0]
     pad = 2 - pad if adjoint else pad
     u = x.new_empty(36, into, out)
-    kernels.filters(*_memory_of_filters(w, adjoint), u.data_ptr(), into, out)
+    kernels.filters(*_memory_of_filters(w, adjoint), u, into, out)
     high, wide = height + 2 * pad - 2, width + 2 * pad - 2
-    y = torch.empty((n, out, high, wide), dtype=x.dtype, memory_format=torch.channels_last)
+    y = torch.empty((n, out, high, wide), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
     def share(first: int, last: int) -> None:
         chunk = _chunk(into, out)
         memory = x.new_empty(_numbers(into, out, chunk))
-        pointers = x.data_ptr(), u.data_ptr(), y.data_ptr(), memory.data_ptr()
-        kernels.convolve(*pointers, height, width, pad, into, out, first, last, chunk)
+        kernels.convolve(x, u, y, memory, height, width, pad, into, out, first, last, chunk)
 
     shared(share, _tiles(n, high, wide), _fewest(into, out))
     return y
@@ -153,15 +152,14 @@ def _correlate(kernels: Library, x: Tensor, d: Tensor, pad: int) -> Tensor:
     def share(first: int, last: int) -> Tensor:
         chunk = _chunk(into, out)
         u, memory = x.new_empty(36, into, out), x.new_empty(_numbers(into, out, chunk))
-        pointers = x.data_ptr(), d.data_ptr(), u.data_ptr(), memory.data_ptr()
-        kernels.correlate(*pointers, height, width, pad, into, out, first, last, chunk)
+        kernels.correlate(x, d, u, memory, height, width, pad, into, out, first, last, chunk)
         return u
 
     total, *others = shared(share, _tiles(n, high, wide), _fewest(into, out))
     for other in others:
         total += other
-    w = torch.empty((out, into, 3, 3), dtype=x.dtype, memory_format=torch.channels_last)
-    kernels.unfilter(total.data_ptr(), w.data_ptr(), *w.stride(), into, out)
+    w = torch.empty((out, into, 3, 3), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    kernels.unfilter(total, w, *w.stride(), into, out)
     return w
 
 
