@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_who_needs_them_waits_for_those_that_are_being_made(tmp_path: Path, monk
     monkeypatch.setenv("METACORTEX_CACHE", str(tmp_path))
     compile_it, made = library._compile, []
 
-    def slowly(compiler: str, source: Path, defined: dict[str, str], path: Path) -> None:
+    def slowly(compiler: tuple[str, ...], source: Path, defined: dict[str, str], path: Path) -> None:
         made.append(source.name)
         compile_it(compiler, source, defined, path)
 
@@ -39,3 +40,26 @@ def test_who_needs_them_waits_for_those_that_are_being_made(tmp_path: Path, monk
     thread.join()
     assert sorted(made) == [path.name for path in sorted(Path(kernels.__file__).parent.glob("*.c"))]
     assert Library("winograd.c", torch.float32).lanes % 4 == 0
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("source", sorted(Path(kernels.__file__).parent.glob("*.c")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_compilers_have_nothing_to_say(source: Path, dtype: torch.dtype) -> None:
+    macros = [f"-D{name}={value}" for name, value in kernels._MACROS[dtype].items()]
+    done = subprocess.run(
+        ["cc", "-std=gnu11", "-Wall", "-Wextra", "-fsyntax-only", *macros, str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_tensors_that_a_kernel_would_misread_are_refused() -> None:
+    own = Library("pooled.c", torch.float32, pool_values="pppnnnnn")
+    x, y, places = torch.zeros(1, 2, 2, 16), torch.zeros(1, 1, 1, 16), torch.zeros(1, 1, 1, 16, dtype=torch.int8)
+    own.pool_values(x, y, places, 2, 2, 16, 0, 1)
+    with pytest.raises(TypeError, match=r"for torch\.float32 on a CPU got .*float64"):
+        own.pool_values(x.double(), y, places, 2, 2, 16, 0, 1)

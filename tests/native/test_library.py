@@ -16,7 +16,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C com
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("METACORTEX_CACHE", str(tmp_path / "cache"))
-    library._compiler.cache_clear()
+    monkeypatch.setattr(library, "_failed", {})
     return tmp_path / "cache" / "compiled" / "native"
 
 
@@ -57,14 +57,43 @@ def test_what_does_not_compile_says_so_and_leaves_nothing(source: Path, own_cach
 
 @needs_compiler
 def test_a_damaged_library_is_made_again(source: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_it = library._compile
-    monkeypatch.setattr(library, "_compile", lambda compiler, source, defined, path: path.write_bytes(b"no library"))
-    own_cache.mkdir(parents=True)
-    with pytest.raises(NativeError):
-        compiled(source, NUMBER="7")
-    assert len(list(own_cache.iterdir())) == 1
-    monkeypatch.setattr(library, "_compile", compile_it)
+    own_cache.mkdir(parents=True, mode=0o700)
+    path = library._place(library._compiler() or (), source, {"NUMBER": "7"})
+    path.write_bytes(b"no library")
+    path.chmod(0o700)
     assert compiled(source, NUMBER="7").answer() == 7
+
+
+@needs_compiler
+def test_what_failed_is_not_tried_again(source: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.write_text("int answer(void) { return unknown; }\n")
+    messages = []
+    for _ in range(2):
+        with pytest.raises(NativeError) as caught:
+            compiled(source)
+        messages.append(str(caught.value))
+        monkeypatch.setattr(library, "_compile", lambda *_: pytest.fail("compiled again"))
+    assert messages[0] == messages[1]
+
+
+@needs_compiler
+def test_what_others_may_write_is_not_loaded(source: Path, own_cache: Path) -> None:
+    compiled(source, NUMBER="7")
+    (made,) = own_cache.iterdir()
+    made.chmod(0o722)
+    with pytest.raises(NativeError, match="others may write to"):
+        compiled(source, NUMBER="7")
+    made.chmod(0o700)
+    own_cache.chmod(0o777)
+    with pytest.raises(NativeError, match="others may write to"):
+        compiled(source, NUMBER="7")
+
+
+@needs_compiler
+def test_a_compiler_may_have_arguments(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "cc -DMORE=1")
+    source.write_text("int answer(void) { return NUMBER + MORE; }\n")
+    assert compiled(source, NUMBER="7").answer() == 8
 
 
 def test_without_a_compiler_or_where_it_is_turned_off(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

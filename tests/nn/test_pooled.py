@@ -149,6 +149,11 @@ def test_what_there_are_no_kernels_for(x: Tensor) -> None:
     )
 
 
+def test_weights_of_another_type_are_pytorchs_to_refuse() -> None:
+    with fused_kernels(), pytest.raises(RuntimeError):
+        layer().float().pooled(images(4, 4))
+
+
 def layer(affine: bool = True) -> BatchNorm:
     norm = BatchNorm(16, affine=affine).double()
     if norm.weight is not None and norm.bias is not None:

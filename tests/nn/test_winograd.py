@@ -156,6 +156,63 @@ def test_models_of_learners_have_it_where_nobody_wrote_another() -> None:
     assert first.weight is not shared.weight
 
 
+def test_whoever_comes_first_finds_the_kernels_and_loses_no_random_numbers() -> None:
+    winograd._kernels.cache_clear()
+    before = torch.get_rng_state()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert winograd._kernels(torch.float32) is not None
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("x", "convolution"),
+    [
+        (image(into=64), layer(32)),
+        (image(into=40), layer(64)),
+        (image().float(), layer()),
+        (image(), layer(dtype=torch.float32)),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_as_ever(x: Tensor, convolution: nn.Conv2d) -> None:
+    with pytest.raises(RuntimeError) as stock:
+        convolution(x)
+    with pytest.raises(RuntimeError) as own:
+        convolved(x, convolution)
+    assert str(own.value) == str(stock.value)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script.*:DeprecationWarning"
+)  # PyTorch's own, in what it loads for them
+def test_forward_derivatives_and_traces_are_those_of_the_layer() -> None:
+    x, convolution = image(n=12), layer()
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        got = torch.autograd.forward_ad.unpack_dual(convolved(dual, convolution)).tangent
+        expected = torch.autograd.forward_ad.unpack_dual(convolution(dual)).tangent
+    assert got is not None
+    assert expected is not None
+    torch.testing.assert_close(got, expected)
+    program = torch.export.export(
+        Conv2d.like(convolution), (x,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},)
+    ).module()
+    torch.testing.assert_close(program(x[:1]), convolution(x[:1]))
+
+
+def test_shared_containers_keep_their_own_layers() -> None:
+    """Numbers of objects that are gone are given to new ones."""
+
+    def part(value: float) -> nn.Sequential:
+        new = nn.Sequential(nn.Conv2d(1, 1, 3, bias=False))
+        nn.init.constant_(new[0].weight, value)
+        return new
+
+    for _ in range(20):
+        shared = part(2)
+        body = Body(nn.Sequential(*(part(1) for _ in range(5)), shared, shared))
+        assert [float(layer[0].weight.detach().max()) for layer in body.model] == [1] * 5 + [2] * 2
+
+
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("METACORTEX_NATIVE", "0")

@@ -54,7 +54,7 @@ class Captured:
     constants: dict[int, Any]
 
     def __call__(self, learner: Learner, task: Task) -> Result:
-        """Gradients and outcome of a task (or batch) of the shapes that were recorded."""
+        """Gradients and outcome of a task (or batch) of the shapes that were recorded, its `signature` just taken."""
         outputs = list(self.run(*_inputs(learner, task)))
         for place, value in self.constants.items():  # in the order of their places
             outputs.insert(place, value)
@@ -212,7 +212,8 @@ def _leaves(task: Task) -> tuple[list[Any], str]:
 
 def _inputs(learner: Learner, task: Task) -> list[Tensor]:
     given = [x for x in _leaves(task)[0] if isinstance(x, Tensor)]
-    return [x.detach() for x in _layout(learner).values()] + given
+    layout = _LAYOUTS.get(learner) or _layout(learner)  # looked through when the signature was taken
+    return [x.detach() for x in layout.values()] + given
 
 
 def _refuse_random(graph: GraphModule) -> None:

@@ -20,11 +20,12 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
+from torch.fx import GraphModule
 
 from metacortex.engine.agreement import differs
 from metacortex.engine.capture import Captured, Result, Signature, capture, signature
 from metacortex.engine.graphs import Replays, agree, in_streams
-from metacortex.engine.precision import autocasting
+from metacortex.engine.precision import twice_differentiable
 from metacortex.errors import LearnerError
 from metacortex.learners.base import Gradients, Learner, Outcome
 from metacortex.task import Task, unstack_tasks
@@ -147,7 +148,7 @@ class Compiling:
         device = task.query.targets.device
 
         def function(learner: Learner, task: Task) -> Result:
-            with autocasting(precision, device):
+            with twice_differentiable(precision, device):
                 return self.eager(learner, task) if self.batched else learner.task_gradient(task)
 
         recorded = capture(function, learner, task)
@@ -165,7 +166,9 @@ class Compiling:
 
 
 def _machine_code(recorded: Captured) -> Callable[..., list[torch.Tensor]]:
-    return torch.compile(recorded.run, fullgraph=True, dynamic=False)
+    # The function alone: a module is called through layers of Python.
+    run = recorded.run.forward if isinstance(recorded.run, GraphModule) else recorded.run
+    return torch.compile(run, fullgraph=True, dynamic=False)
 
 
 def _compiler_failed(error: Exception) -> str:

@@ -18,14 +18,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metacortex.engine.compiled import Compiling
 from metacortex.engine.devices import device_of
 from metacortex.engine.distributed import Ranks
 from metacortex.engine.graphs import Graphing, Replays
 from metacortex.engine.micro import check_query_chunks, in_query_chunks, task_chunks
-from metacortex.engine.precision import autocasting, rounding, usable_precision
+from metacortex.engine.precision import autocasting, rounding, twice_differentiable, usable_precision
 from metacortex.engine.totals import Totals, add_up
 from metacortex.engine.workers import spread
 from metacortex.errors import LearnerError, MetacortexError, SettingsError, first_line, unknown_name
@@ -152,9 +151,9 @@ def meta_gradient(
     device = device_of(learner)
     precision = usable_precision(precision, device, learner)
     totals, outcomes = Totals(), []
-    # The fused kernels of attention, and those of recurrent cells on GPUs, have no second derivative.
+    # The fused kernels of recurrent cells on GPUs have no second derivative.
     recurrent = device.type == "cuda" and _recurrent(learner)
-    with rounding(precision, device, cudnn_enabled=not recurrent), sdpa_kernel(SDPBackend.MATH):
+    with rounding(precision, device, cudnn_enabled=not recurrent):
         for chunk, drawn in () if batch is None else task_chunks(batch, micro_tasks, seeds):
 
             def compute(part: Task, drawn: Sequence[int] = drawn) -> tuple[Gradients, Outcome]:
@@ -173,8 +172,8 @@ def _recurrent(learner: Learner) -> bool:
 
 
 def _check(learner: Learner, strategy: str, reduction: str, workers: int, tasks: int, queries: int) -> None:
-    if strategy not in (known := strategy_names(compiling=True, graphs=True)):
-        raise unknown_name("strategy", strategy, known)
+    if not any(strategy in known for known in (_STRATEGIES, _COMPILING, _GRAPHING)):
+        raise unknown_name("strategy", strategy, strategy_names(compiling=True, graphs=True))
     if reduction not in ("mean", "sum"):
         raise unknown_name("reduction", reduction, ("mean", "sum"))
     if not any(p.requires_grad for p in learner.parameters()):
@@ -208,7 +207,7 @@ def _sums(
     learner: Learner, batch: Task, strategy: str, workers: int, seeds: Sequence[int], precision: str
 ) -> tuple[Gradients, Outcome]:
     """The sum of the task gradients, and the outcomes per task."""
-    recording, eager = {**_COMPILING, **_GRAPHING}.get(strategy), strategy
+    recording, eager = _COMPILING.get(strategy) or _GRAPHING.get(strategy), strategy
     if recording is not None:
         record, eager = recording
         done = record(learner, batch, workers, precision)
@@ -237,14 +236,15 @@ def _eager(
     device = batch.query.targets.device
 
     def compute(learner: Learner, batch: Task, seeds: Sequence[int]) -> tuple[Gradients, Outcome]:
-        with autocasting(precision, device):
+        with autocasting(precision, device):  # a setting of each thread
             return _STRATEGIES[strategy](learner, batch, seeds)
 
-    if workers == 1:
-        return compute(learner, batch, seeds)
-    if seeds:
-        torch.manual_seed(seeds[0])
-    return spread(compute, learner, batch, workers)
+    with twice_differentiable(precision, device):
+        if workers == 1:
+            return compute(learner, batch, seeds)
+        if seeds:
+            torch.manual_seed(seeds[0])
+        return spread(compute, learner, batch, workers)
 
 
 _EVALUATIONS = Replays()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from metacortex.engine.agreement import differs
 from metacortex.engine.capture import signature
-from metacortex.engine.precision import autocasting
+from metacortex.engine.precision import twice_differentiable
 from metacortex.engine.totals import add_up
 from metacortex.errors import LearnerError, first_line
 from metacortex.learners.base import Gradients, Learner, Outcome
@@ -263,7 +263,7 @@ class Graphing:
             return None
 
         def compute(learner: Learner, batch: Task) -> Result:
-            with autocasting(precision, device), fused_kernels(self.eager is None):
+            with twice_differentiable(precision, device), fused_kernels(self.eager is None):
                 if self.eager is not None:
                     return self.eager(learner, batch)
                 return in_streams(lambda learner, task: learner.task_gradient(task), learner, batch)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metacortex.errors import SettingsError, unknown_name
 from metacortex.native.processor import processor_flags
@@ -25,6 +26,7 @@ __all__ = [
     "check_precision",
     "precision_note",
     "rounding",
+    "twice_differentiable",
     "usable_precision",
 ]
 
@@ -107,6 +109,13 @@ def rounding(precision: str, device: torch.device, *, cudnn_enabled: bool = True
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.enabled = before
+
+
+@contextmanager
+def twice_differentiable(precision: str, device: torch.device) -> Iterator[None]:
+    """Inside, this thread computes in a precision, and attention by kernels that have a second derivative."""
+    with autocasting(precision, device), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def autocasting(precision: str, device: torch.device) -> AbstractContextManager[object]:

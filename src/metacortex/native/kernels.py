@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -45,23 +45,32 @@ class Library:
             raise NativeError(f"there are no kernels for {dtype}")
         library = compiled(Path(__file__).with_name(source), **_MACROS[dtype])
         for name, types in functions.items():
-            found = getattr(library, name)
+            found = getattr(library, name)  # compiled from the source beside this file: it is there
             found.argtypes, found.restype = [_TYPES[letter] for letter in types], None
-            setattr(self, name, partial(_call, found))
+            setattr(self, name, partial(_call, found, (dtype, torch.int8)))
         library.lanes.restype = ctypes.c_int64
         self.lanes: int = library.lanes()
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
-def _call(function: Any, *given: Tensor | int | None) -> None:
-    if not any(isinstance(x, Tensor) and x.is_meta for x in given):
-        function(*(x.data_ptr() if isinstance(x, Tensor) else x for x in given))
+def _call(function: Any, dtypes: tuple[torch.dtype, ...], *given: Tensor | int | None) -> None:
+    """Addresses say nothing of what lies there: the last place to refuse what the kernel would misread."""
+    tensors = [x for x in given if isinstance(x, Tensor)]
+    if any(x.is_meta for x in tensors):
+        return
+    if not all(x.dtype in dtypes and x.device.type == "cpu" for x in tensors):
+        raise TypeError(f"a kernel for {dtypes[0]} on a CPU got {[(x.dtype, str(x.device)) for x in tensors]}")
+    function(*(x.data_ptr() if isinstance(x, Tensor) else x for x in given))
 
 
 def _load_all(dtype: torch.dtype) -> None:
-    for source in sorted(Path(__file__).parent.glob("*.c")):
+    sources = sorted(Path(__file__).parent.glob("*.c"))
+    if not sources:
+        raise NativeError("the sources are not installed as files")
+    for source in sources:
         compiled(source, **_MACROS[dtype])
 
 

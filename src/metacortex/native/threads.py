@@ -27,11 +27,12 @@ def shared(share: Callable[[int, int], Result], count: int, fewest: int) -> list
     Returns:
         What the shares gave, in order.
     """
-    shares = max(1, min(torch.get_num_threads(), count // max(fewest, 1)))
+    threads = torch.get_num_threads()
+    shares = max(1, min(threads, count // max(fewest, 1)))
     if shares == 1:
         return [share(0, count)]
     cuts = [count * i // shares for i in range(shares + 1)]
-    others = [_pool(shares - 1).submit(share, a, b) for a, b in pairwise(cuts[1:])]
+    others = [_pool(threads - 1).submit(share, a, b) for a, b in pairwise(cuts[1:])]
     return [share(cuts[0], cuts[1]), *(other.result() for other in others)]
 
 

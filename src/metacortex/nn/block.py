@@ -57,7 +57,7 @@ def convolution_block(x: Tensor, convolution: nn.Conv2d, norm: nn.Module, *, poo
         x = norm(x if isinstance(norm, BatchNorm) else x.contiguous())
     else:
         x = convolution(x)
-        if pool and isinstance(norm, BatchNorm) and not _watched(norm):
+        if pool and type(norm) is BatchNorm and not _watched(norm):
             return norm.pooled(x)
         x = norm(x)
     return pooled(x) if pool else F.relu(x)
@@ -91,7 +91,8 @@ def _foldable(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm) -> bool:
 
 def _watched(*layers: nn.Module) -> bool:
     """Whether somebody wants to see what goes in and comes out."""
-    return any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(layer, name) for layer in layers for name in hooks)
 
 
 def _folded(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm, pool: bool) -> Tensor:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 __all__ = [
     "capturing",
@@ -71,7 +72,14 @@ def on_gpu(x: Tensor) -> bool:
 
 def eager_on_cpu(x: Tensor) -> bool:
     """Whether a tensor is on a CPU, or counted as if, and nothing but `torch.autograd` watches what is done to it."""
-    return (counted_device() or x.device.type) == "cpu" and not graphing() and not transforming()
+    return (
+        (counted_device() or x.device.type) == "cpu"
+        and not graphing()
+        and not transforming()
+        and not torch.jit.is_tracing()  # type: ignore[reportPrivateImportUsage]
+        and type(x) in (Tensor, nn.Parameter)
+        and getattr(forward_ad, "_current_level", -1) < 0  # forward derivatives, which have no public way to ask either
+    )
 
 
 def graphing() -> bool:

@@ -190,8 +190,12 @@ class BatchNorm(nn.Module):
     def pooled(self, x: Tensor) -> Tensor:
         """ReLU and 2×2 maxima of ``self(x)``: ``[N, C, H, W']`` to ``[N, C, H//2, W'//2]``."""
         entry, given = self._enter()
-        usual = given is not None or self.masked or self.weight is None or self.bias is None
-        if usual or not _fused.get() or not normed_pool_suits(x):
+        own = (
+            given is None
+            and not self.masked
+            and all(t is not None and t.dtype == x.dtype and t.shape == x.shape[1:2] for t in (self.weight, self.bias))
+        )
+        if not own or not _fused.get() or not normed_pool_suits(x):
             return pooled(self._normalised(x, entry, given))
         y, mean, var = normed_pool(x, self.weight, self.bias, self.eps)  # type: ignore[arg-type]
         self._record(entry, x.numel() // x.shape[1], mean, var)

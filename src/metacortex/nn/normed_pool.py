@@ -30,6 +30,7 @@ from torch import Tensor
 from metacortex.native.kernels import Library
 from metacortex.native.library import NativeError
 from metacortex.native.threads import shared
+from metacortex.nn.layout import channels_last, room
 from metacortex.nn.mode import eager_on_cpu
 
 __all__ = ["normed_pool", "normed_pool_suits"]
@@ -63,7 +64,7 @@ def normed_pool_suits(z: Tensor) -> bool:
 class _Normed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        kernels, whole = _kernels(z.dtype), _channels_last(z)
+        kernels, whole = _kernels(z.dtype), channels_last(z)
         assert kernels is not None
         mean, var = kernels.moments(whole)
         r = torch.rsqrt(var + eps)
@@ -86,7 +87,7 @@ class _Back(torch.autograd.Function):
     def forward(
         ctx: Any, g: Tensor, z: Tensor, weight: Tensor, places: Tensor, mean: Tensor, r: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        kernels, some, whole = _kernels(z.dtype), _channels_last(g), _channels_last(z)
+        kernels, some, whole, places = _kernels(z.dtype), *(channels_last(x) for x in (g, z, places))
         assert kernels is not None
         s, t = kernels.slopes(some, places, whole, mean)
         t = t * r
@@ -103,7 +104,7 @@ class _Back(torch.autograd.Function):
             return *_written_out(g, z, weight, places, ctx.eps, slopes), None, None, None, None
         (h, of_dweight, of_dbias), kernels = slopes, _kernels(z.dtype)
         assert kernels is not None
-        g, z, h = _channels_last(g), _channels_last(z), _channels_last(h)
+        g, z, h, places = (channels_last(x) for x in (g, z, h, places))
         a, share = weight * r, z.shape[1] / z.numel()
         total, along = kernels.moments_with(h, z, mean)  # A, and B / r
         along = along * r
@@ -167,7 +168,7 @@ class _Kernels:
     def pool(self, z: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs and places."""
         half = (z.shape[2] // 2, z.shape[3] // 2)
-        y, places = _room(z, half, z.dtype), _room(z, half, torch.int8)
+        y, places = room(z, half), room(z, half, torch.int8)
         self._summed(self._c.pool_normed, z, (z, mean, scale, bias.contiguous()), (y, places), 0, _images(z))
         return y, places
 
@@ -245,14 +246,6 @@ def _rows(z: Tensor) -> tuple[tuple[int, ...], int]:
 
 def _images(z: Tensor) -> tuple[tuple[int, ...], int]:
     return (z.shape[2], z.shape[3]), z.shape[0]
-
-
-def _room(like: Tensor, side: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    return torch.empty((*like.shape[:2], *side), dtype=dtype, device=like.device, memory_format=torch.channels_last)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 @cache

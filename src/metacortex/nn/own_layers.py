@@ -53,18 +53,18 @@ def own_layers(model: nn.Module) -> nn.Module:
     by which statistics are given and recorded.
     """
     model = copy.deepcopy(model)
-    replaced: dict[int, nn.Module] = {}
+    replaced: dict[int, tuple[nn.Module, nn.Module]] = {}  # with the old one, lest another gets its number
 
     def visit(parent: nn.Module) -> None:
         # Not named_children(), which leaves out the second place of a shared layer.
         for key, child in list(parent._modules.items()):
             if child is None:
                 continue
-            new = replaced.get(id(child)) or _counterpart(child)
+            new = replaced[id(child)][1] if id(child) in replaced else _counterpart(child)
             if new is None:
                 visit(child)
             else:
-                replaced[id(child)] = new
+                replaced[id(child)] = child, new
                 setattr(parent, key, new)
 
     root = _counterpart(model)

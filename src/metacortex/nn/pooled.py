@@ -19,6 +19,7 @@ from torch import Tensor
 from metacortex.native.kernels import Library
 from metacortex.native.library import NativeError
 from metacortex.native.threads import shared
+from metacortex.nn.layout import channels_last, room
 from metacortex.nn.mode import eager_on_cpu
 
 __all__ = ["pooled", "pooled_projection"]
@@ -90,7 +91,7 @@ def pooled_projection(weights: Tensor, shift: Tensor, columns: Tensor) -> Tensor
     Args:
         weights: w ``[F, D]``.
         shift: b ``[F]``.
-        columns: patches ``[D, N, H, W]``; a constant.
+        columns: patches ``[D, N, H, W]``, contiguous; a constant.
 
     Returns:
         ``[N, F, H//2, W//2]``, channels-last.
@@ -106,7 +107,7 @@ class _Pooled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, columns: Tensor) -> Tensor:
-        pooled, *places = _ways(weights).pool(weights.contiguous(), columns)
+        pooled, *places = _ways(weights, columns).pool(weights.contiguous(), columns)
         ctx.save_for_backward(columns, *places)
         return pooled
 
@@ -121,7 +122,7 @@ class _Collected(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, slopes: Tensor, columns: Tensor, *places: Tensor) -> Tensor:
         ctx.save_for_backward(columns, *places)
-        return _ways(slopes).collect(slopes.contiguous(memory_format=torch.channels_last), columns, *places)
+        return _ways(slopes, columns).collect(channels_last(slopes), columns, *places)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
@@ -134,7 +135,7 @@ class _Picked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, columns: Tensor, *places: Tensor) -> Tensor:
         ctx.save_for_backward(columns, *places)
-        return _ways(weights).pick(weights.contiguous(), columns, *places)
+        return _ways(weights, columns).pick(weights.contiguous(), columns, *places)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
@@ -190,25 +191,25 @@ class _InC:
     def pool_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maxima and places."""
         half = (x.shape[2] // 2, x.shape[3] // 2)
-        y, places = _room(x, half, x.dtype), _room(x, half, torch.int8)
+        y, places = room(x, half), room(x, half, torch.int8)
         self._run_values(self.c.pool_values, x, y, places)
         return y, places
 
     def pick_values(self, x: Tensor, places: Tensor) -> Tensor:
         """The values at these places."""
-        y = _room(x, (x.shape[2] // 2, x.shape[3] // 2), x.dtype)
+        y = room(x, (x.shape[2] // 2, x.shape[3] // 2))
         self._run_values(self.c.pick_values, x, y, places)
         return y
 
     def scatter_values(self, y: Tensor, places: Tensor, side: tuple[int, int]) -> Tensor:
         """Its adjoint."""
-        y = y.contiguous(memory_format=torch.channels_last)
-        x = _room(y, side, y.dtype)
+        y = channels_last(y)
+        x = room(y, side)
         self._run_values(self.c.scatter_values, x, y, places)
         return x
 
     def _run_values(self, function: Any, x: Tensor, y: Tensor, places: Tensor) -> None:
-        x = x.contiguous(memory_format=torch.channels_last)
+        x, places = channels_last(x), channels_last(places)
 
         def share(first: int, last: int) -> None:
             function(x, y, places, x.shape[2], x.shape[3], x.shape[1], first, last)
@@ -228,10 +229,6 @@ _FEWEST_VALUES = 2**19
 """Numbers for which a thread pays."""
 
 
-def _room(like: Tensor, side: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    return torch.empty((*like.shape[:2], *side), dtype=dtype, device=like.device, memory_format=torch.channels_last)
-
-
 def _fewest(columns: Tensor, filters: int) -> int:
     """Images for which a thread pays: a quarter of a millisecond."""
     return 1 + 2**23 // max(1, filters * columns[:, 0].numel())
@@ -249,7 +246,8 @@ class _InPieces:
     @staticmethod
     def _projected(weights: Tensor, columns: Tensor, a: int, b: int) -> Tensor:
         """``[n, F, H, W]`` channels-last: the map's outputs for images a to b."""
-        y = torch.addmm(weights[-1], columns[:, a:b].flatten(1).t(), weights[:-1])
+        with torch.autocast("cpu", enabled=False):
+            y = torch.addmm(weights[-1], columns[:, a:b].flatten(1).t(), weights[:-1])
         return y.view(b - a, *columns.shape[2:], -1).permute(0, 3, 1, 2)
 
     def pool(self, weights: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -263,7 +261,7 @@ class _InPieces:
 
     def collect(self, slopes: Tensor, columns: Tensor, places: Tensor, is_open: Tensor) -> Tensor:
         """The adjoint of `pick`."""
-        slopes = (slopes * is_open).contiguous(memory_format=torch.channels_last)
+        slopes = channels_last(slopes * is_open)
         filters, (height, width) = slopes.shape[1], columns.shape[2:]
         # [D, F]: with both factors row by row; the transposed product takes up to fifteen times as long.
         total = slopes.new_zeros(columns.shape[0], filters)
@@ -273,7 +271,8 @@ class _InPieces:
                 slopes[a:b], whole, [2, 2], [2, 2], [0, 0], [1, 1], False, places[a:b], grad_input=whole
             )
             flat = whole.permute(0, 2, 3, 1).reshape(-1, filters)  # [n*H*W, F]
-            total.addmm_(columns[:, a:b].flatten(1), flat)
+            with torch.autocast("cpu", enabled=False):
+                total.addmm_(columns[:, a:b].flatten(1), flat)
         return torch.cat([total, slopes.sum((0, 2, 3))[None]])
 
     def pick(self, weights: Tensor, columns: Tensor, places: Tensor, is_open: Tensor) -> Tensor:
@@ -287,10 +286,11 @@ class _InPieces:
         return picked * is_open
 
 
-def _ways(filters_second: Tensor) -> _InC | _InPieces:
+def _ways(filters_second: Tensor, columns: Tensor) -> _InC | _InPieces:
     """How to compute for a tensor whose second dimension is the filters."""
-    c = _in_c(filters_second.dtype)
-    return _InPieces() if c is None or filters_second.shape[1] % c.c.lanes else c
+    c = _in_c(columns.dtype)
+    suits = c is not None and filters_second.dtype == columns.dtype and filters_second.shape[1] % c.c.lanes == 0
+    return c if c is not None and suits and min(columns.shape[2:]) > 1 else _InPieces()
 
 
 @cache

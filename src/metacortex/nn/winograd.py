@@ -24,6 +24,7 @@ from metacortex.native.kernels import Library
 from metacortex.native.library import NativeError
 from metacortex.native.processor import processor_flags
 from metacortex.native.threads import shared
+from metacortex.nn.layout import channels_last, room
 from metacortex.nn.mode import eager_on_cpu
 
 __all__ = ["Conv2d"]
@@ -44,7 +45,7 @@ class Conv2d(nn.Conv2d):
 
     Outputs differ from the stock layer's by rounding: about 4e-6 of the largest in float32 where those have 1e-6.
 
-    *Differentiability*: to any order.
+    *Differentiability*: to any order; not with ``is_grads_batched``, and forward derivatives are the stock layer's.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class Conv2d(nn.Conv2d):
 
 
 def _suits(x: Tensor, layer: Conv2d) -> bool:
-    """Whether all that it takes is there: cheap questions first, as this is asked before each convolution."""
+    """Whether all that it takes is there."""
     return (
         layer.kernel_size == (3, 3)
         and layer.stride == (1, 1)
@@ -72,13 +73,27 @@ def _suits(x: Tensor, layer: Conv2d) -> bool:
         and layer.groups == 1
         and layer.padding_mode == "zeros"
         and min(layer.in_channels, layer.out_channels) >= _FEWEST_CHANNELS
-        and x.dim() == 4
-        and _large_enough(x, layer)
-        and x.dtype == layer.weight.dtype
-        and x.device == layer.weight.device
+        and eager_on_cpu(x)  # before anything is asked of shapes, which an exporter would take down as conditions
         and not (torch.is_autocast_enabled("cpu") and _rounded_is_faster())
-        and eager_on_cpu(x)
-        and _fits(x.dtype, layer)
+        and _fits(x, layer)
+        and _large_enough(x, layer)
+    )
+
+
+def _fits(x: Tensor, layer: Conv2d) -> bool:
+    """Shapes and types; what does not fit together is PyTorch's to refuse."""
+    into, out, weight, bias = layer.in_channels, layer.out_channels, layer.weight, layer.bias
+    kernels = _kernels(x.dtype)
+    return (
+        kernels is not None
+        and into % kernels.lanes == 0
+        and out % kernels.lanes == 0
+        and x.dim() == 4
+        and x.shape[1] == into
+        and weight.shape == (out, into, 3, 3)
+        and weight.dtype == x.dtype
+        and weight.device == x.device
+        and (bias is None or bias.dtype == x.dtype)
     )
 
 
@@ -91,11 +106,6 @@ def _large_enough(x: Tensor, layer: Conv2d) -> bool:
     high, wide = (side + 2 * int(layer.padding[0]) - 2 for side in x.shape[2:])
     enough = max(_FEWEST_TILES, layer.in_channels * layer.out_channels // _FILTERS_PER_TILE)
     return min(high, wide) >= _SMALLEST_SIDE and _tiles(x.shape[0], high, wide) >= enough
-
-
-def _fits(dtype: torch.dtype, layer: Conv2d) -> bool:
-    kernels = _kernels(dtype)
-    return kernels is not None and layer.in_channels % kernels.lanes == 0 and layer.out_channels % kernels.lanes == 0
 
 
 @cache
@@ -112,8 +122,11 @@ def _kernels(dtype: torch.dtype) -> Library | None:
         )
     except NativeError:
         return None
-    x, w = torch.randn(1, 32, 5, 6, dtype=dtype), torch.randn(64, 32, 3, 3, dtype=dtype)
-    gap = (_convolve(kernels, x, w, 1, False) - F.conv2d(x, w, padding=1)).abs().max()
+    # Whatever mode the first caller is in, and nobody's random numbers.
+    draw = torch.Generator("cpu").manual_seed(0)
+    x, w = (torch.randn(*shape, dtype=dtype, generator=draw, device="cpu") for shape in ((1, 32, 5, 6), (64, 32, 3, 3)))
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        gap = (_convolve(kernels, x, w, 1, False) - F.conv2d(x, w, padding=1)).abs().max()
     return kernels if float(gap) < 1e-3 else None
 
 
@@ -127,13 +140,13 @@ def _memory_of_filters(w: Tensor, adjoint: bool) -> tuple[int, ...]:
 
 def _convolve(kernels: Library, x: Tensor, w: Tensor, pad: int, adjoint: bool) -> Tensor:
     """See `_Convolution`."""
-    x = x.contiguous(memory_format=torch.channels_last)
+    x = channels_last(x)
     (n, into, height, width), out = x.shape, w.shape[1] if adjoint else w.shape[0]
     pad = 2 - pad if adjoint else pad
     u = x.new_empty(36, into, out)
     kernels.filters(*_memory_of_filters(w, adjoint), u, into, out)
     high, wide = height + 2 * pad - 2, width + 2 * pad - 2
-    y = torch.empty((n, out, high, wide), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    y = room(x, (high, wide), channels=out)
 
     def share(first: int, last: int) -> None:
         chunk = _chunk(into, out)
@@ -146,7 +159,7 @@ def _convolve(kernels: Library, x: Tensor, w: Tensor, pad: int, adjoint: bool) -
 
 def _correlate(kernels: Library, x: Tensor, d: Tensor, pad: int) -> Tensor:
     """See `_Correlation`."""
-    x, d = (t.contiguous(memory_format=torch.channels_last) for t in (x, d))
+    x, d = channels_last(x), channels_last(d)
     (n, into, height, width), (out, high, wide) = x.shape, d.shape[1:]
 
     def share(first: int, last: int) -> Tensor:
@@ -155,7 +168,8 @@ def _correlate(kernels: Library, x: Tensor, d: Tensor, pad: int) -> Tensor:
         kernels.correlate(x, d, u, memory, height, width, pad, into, out, first, last, chunk)
         return u
 
-    total, *others = shared(share, _tiles(n, high, wide), _fewest(into, out))
+    # Each share has filters of its own, which are added up.
+    total, *others = shared(share, _tiles(n, high, wide), max(_fewest(into, out), _CHUNK))
     for other in others:
         total += other
     w = torch.empty((out, into, 3, 3), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
