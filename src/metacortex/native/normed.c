@@ -9,45 +9,41 @@
 
 #define BLOCK 64
 
-/* sum and squares [channels]: of z - pivot and of its square, of rows first to last; short blocks first, for the rounding */
-void moments(const REAL *z, const REAL *pivot, REAL *sum, REAL *squares, int64_t channels, int64_t first, int64_t last)
+/* sum and products [channels]: of h, and of h (z - centre), of rows first to last; h is z - centre itself where it is `own`.
+   Short blocks are summed first, so that rounding does not grow with the rows. */
+INLINE void moments_of(const int own, const REAL *h, const REAL *z, const REAL *centre, REAL *sum, REAL *products,
+    int64_t channels, int64_t first, int64_t last)
 {
-    for (int64_t c = 0; c < channels; c += LANES)
-        STORE(sum + c, (vec){0}), STORE(squares + c, (vec){0});
-    for (int64_t start = first; start < last; start += BLOCK) {
-        int64_t end = start + BLOCK < last ? start + BLOCK : last;
-        for (int64_t c = 0; c < channels; c += LANES) {
-            vec one = {0}, two = {0}, middle = LOAD(pivot + c);
-            for (int64_t row = start; row < end; row++) {
-                vec x = LOAD(z + row * channels + c) - middle;
-                one += x;
-                two += x * x;
-            }
-            STORE(sum + c, LOAD(sum + c) + one);
-            STORE(squares + c, LOAD(squares + c) + two);
-        }
+    for (int64_t c = 0; c < channels; c += LANES) {
+        STORE(sum + c, (vec){0});
+        STORE(products + c, (vec){0});
     }
-}
-
-/* sum and products [channels]: of h, and of h (z - mean) */
-void moments_with(const REAL *h, const REAL *z, const REAL *mean, REAL *sum, REAL *products, int64_t channels,
-    int64_t first, int64_t last)
-{
-    for (int64_t c = 0; c < channels; c += LANES)
-        STORE(sum + c, (vec){0}), STORE(products + c, (vec){0});
     for (int64_t start = first; start < last; start += BLOCK) {
         int64_t end = start + BLOCK < last ? start + BLOCK : last;
         for (int64_t c = 0; c < channels; c += LANES) {
-            vec one = {0}, two = {0}, middle = LOAD(mean + c);
+            vec one = {0}, two = {0}, middle = LOAD(centre + c);
             for (int64_t row = start; row < end; row++) {
-                vec x = LOAD(h + row * channels + c);
+                vec away = LOAD(z + row * channels + c) - middle, x = own ? away : LOAD(h + row * channels + c);
                 one += x;
-                two += x * (LOAD(z + row * channels + c) - middle);
+                two += x * away;
             }
             STORE(sum + c, LOAD(sum + c) + one);
             STORE(products + c, LOAD(products + c) + two);
         }
     }
+}
+
+/* sum and squares: of z - pivot and of its square */
+void moments(const REAL *z, const REAL *pivot, REAL *sum, REAL *squares, int64_t channels, int64_t first, int64_t last)
+{
+    moments_of(1, NULL, z, pivot, sum, squares, channels, first, last);
+}
+
+/* sum and products: of h, and of h (z - mean) */
+void moments_with(const REAL *h, const REAL *z, const REAL *mean, REAL *sum, REAL *products, int64_t channels,
+    int64_t first, int64_t last)
+{
+    moments_of(0, h, z, mean, sum, products, channels, first, last);
 }
 
 /* z -> y and places: max(0, max of (z - mean) scale + bias) */
@@ -65,7 +61,7 @@ void pool_normed(const REAL *z, const REAL *mean, const REAL *scale, const REAL 
         }
 }
 
-/* sum and products [channels]: of G, and of G (z - mean) */
+/* sum and products [channels]: of G, and of G (z - mean), whose terms are a quarter as many */
 void slopes_of(const REAL *g, const int8_t *places, const REAL *z, const REAL *mean, REAL *sum, REAL *products,
     int64_t height, int64_t width, int64_t channels, int64_t first, int64_t last)
 {

@@ -5,6 +5,10 @@
    summed over the input channels inside the brackets, so that there stand 36 matrix products of tiles and channels.
    Images lie channels last. Tiles are taken a few at a time, so that what lies between the steps stays in the cache.
 
+   At the lower and right edge a tile may have two rows or columns of outputs or fewer. There F(2, 3) does, whose four
+   points are four of the six (0, 1, -1 and infinity), so that the filters' transform is the same and rows or columns 3 and 4
+   of the products are left out.
+
    Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.3. */
 
 #include "vectors.h"
@@ -21,6 +25,44 @@ INLINE Plan plan(int64_t height, int64_t width, int64_t pad)
 {
     int64_t high = height + 2 * pad - 2, wide = width + 2 * pad - 2;
     return (Plan){height, width, pad, high, wide, (high + 3) / 4, (wide + 3) / 4};
+}
+
+/* A tile: its image, its first output, and whether it has two rows (low) or columns (narrow) of outputs at most. */
+typedef struct {
+    int64_t n, top, left;
+    int low, narrow;
+} Tile;
+
+INLINE Tile tile_at(const Plan *s, int64_t number)
+{
+    int64_t top = number / s->across % s->down * 4, left = number % s->across * 4;
+    return (Tile){number / (s->down * s->across), top, left, top + 2 >= s->high, left + 2 >= s->wide};
+}
+
+/* Tiles are sorted by kind, so that those that a product needs lie side by side. */
+enum { LOW, WHOLE, NARROW, CORNER };
+
+INLINE int kind(const Tile *t) { return t->low ? (t->narrow ? CORNER : LOW) : (t->narrow ? NARROW : WHOLE); }
+
+/* Where the tiles of each kind begin among `count` of them from `start` on, and where all end. */
+INLINE void sort(const Plan *s, int64_t start, int64_t count, int64_t begin[5])
+{
+    int64_t number[4] = {0};
+    for (int64_t i = 0; i < count; i++) {
+        Tile t = tile_at(s, start + i);
+        number[kind(&t)]++;
+    }
+    begin[0] = 0;
+    for (int k = 0; k < 4; k++)
+        begin[k + 1] = begin[k] + number[k];
+}
+
+/* The tiles that have product p, 6 rows by 6 columns: from which to which. */
+INLINE void needed(int p, const int64_t begin[5], int64_t *from, int64_t *to)
+{
+    int row = p / 6 == 3 || p / 6 == 4, column = p % 6 == 3 || p % 6 == 4;
+    *from = begin[row ? WHOLE : LOW];
+    *to = begin[column ? NARROW : row ? CORNER : 4];
 }
 
 /* ---- matrix products ---- */
@@ -94,6 +136,15 @@ INLINE void enter(vec d0, vec d1, vec d2, vec d3, vec d4, vec d5, vec *out)
     out[5] = 4 * d1 - 5 * d3 + d5;
 }
 
+/* The same of four numbers, at points 0, 1, -1 and infinity: B' = [4 0 -4 0; 0 -3 -3 0; 0 3 -3 0; 0 -1 0 1] */
+INLINE void enter_few(vec d0, vec d1, vec d2, vec d3, vec *out)
+{
+    out[0] = 4 * (d0 - d2);
+    out[1] = -3 * (d1 + d2);
+    out[2] = 3 * (d1 - d2);
+    out[5] = d3 - d1;
+}
+
 /* A' m of six numbers, A' = [1 1 1 1 1 0; 0 1 -1 2 -2 0; 0 1 1 4 4 0; 0 1 -1 8 -8 1] */
 INLINE void leave(vec m0, vec m1, vec m2, vec m3, vec m4, vec m5, vec *out)
 {
@@ -102,6 +153,13 @@ INLINE void leave(vec m0, vec m1, vec m2, vec m3, vec m4, vec m5, vec *out)
     out[1] = q + 2 * s;
     out[2] = p + 4 * r;
     out[3] = q + 8 * s + m5;
+}
+
+/* The same at four points: A' = [1 1 1 0; 0 1 -1 1] */
+INLINE void leave_few(vec m0, vec m1, vec m2, vec m5, vec *out)
+{
+    out[0] = m0 + m1 + m2;
+    out[1] = m1 - m2 + m5;
 }
 
 /* A d of four numbers */
@@ -114,6 +172,15 @@ INLINE void reenter(vec d0, vec d1, vec d2, vec d3, vec *out)
     out[3] = r + s;
     out[4] = r - s;
     out[5] = d3;
+}
+
+/* The same of two numbers, at four points */
+INLINE void reenter_few(vec d0, vec d1, vec *out)
+{
+    out[0] = d0;
+    out[1] = d0 + d1;
+    out[2] = d0 - d1;
+    out[5] = d1;
 }
 
 /* G g of three numbers, G = [1/4 0 0; -1/6 -1/6 -1/6; -1/6 1/6 -1/6; 1/24 1/12 1/6; 1/24 -1/12 1/6; 0 0 1] */
@@ -139,41 +206,63 @@ INLINE void unweigh(vec u0, vec u1, vec u2, vec u3, vec u4, vec u5, vec *out)
     out[2] = sixth * r - p + u5;
 }
 
+static const int POINTS[] = {0, 1, 2, 3, 4, 5}, FEW[] = {0, 1, 2, 5};
+
 /* B' d B of a tile: 36 pointers to [channels]; out [36][step] */
-static void enter_tile(const REAL *const *pixels, int64_t channels, REAL *out, int64_t step)
+INLINE void enter_tile(const int low, const int narrow, const REAL *const *pixels, int64_t channels, REAL *out,
+    int64_t step)
 {
+    const int *rows = low ? FEW : POINTS, *columns = narrow ? FEW : POINTS, many = low ? 4 : 6, wide = narrow ? 4 : 6;
     for (int64_t c = 0; c < channels; c += LANES) {
         vec t[6][6], o[6];
 #pragma GCC unroll 6
-        for (int j = 0; j < 6; j++)
-            enter(LOAD(pixels[j] + c), LOAD(pixels[6 + j] + c), LOAD(pixels[12 + j] + c), LOAD(pixels[18 + j] + c),
-                LOAD(pixels[24 + j] + c), LOAD(pixels[30 + j] + c), t[j]);
+        for (int j = 0; j < wide; j++) {
+            const REAL *const *from = pixels + j;
+            if (low)
+                enter_few(LOAD(from[0] + c), LOAD(from[6] + c), LOAD(from[12] + c), LOAD(from[18] + c), t[j]);
+            else
+                enter(LOAD(from[0] + c), LOAD(from[6] + c), LOAD(from[12] + c), LOAD(from[18] + c), LOAD(from[24] + c),
+                    LOAD(from[30] + c), t[j]);
+        }
 #pragma GCC unroll 6
-        for (int i = 0; i < 6; i++) {
-            enter(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i], o);
+        for (int k = 0; k < many; k++) {
+            const int i = rows[k];
+            if (narrow)
+                enter_few(t[0][i], t[1][i], t[2][i], t[3][i], o);
+            else
+                enter(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i], o);
 #pragma GCC unroll 6
-            for (int j = 0; j < 6; j++)
-                STORE(out + (6 * i + j) * step + c, o[j]);
+            for (int j = 0; j < wide; j++)
+                STORE(out + (6 * i + columns[j]) * step + c, o[columns[j]]);
         }
     }
 }
 
 /* A' m A of a tile: in [36][step]; 16 pointers to [channels], of which those that are not NULL are written to */
-static void leave_tile(const REAL *in, int64_t step, int64_t channels, REAL *const *pixels)
+INLINE void leave_tile(const int low, const int narrow, const REAL *in, int64_t step, int64_t channels,
+    REAL *const *pixels)
 {
+    const int *columns = narrow ? FEW : POINTS, wide = narrow ? 4 : 6, high = low ? 2 : 4, across = narrow ? 2 : 4;
     for (int64_t c = 0; c < channels; c += LANES) {
         vec t[6][4], o[4];
 #pragma GCC unroll 6
-        for (int j = 0; j < 6; j++) {
+        for (int k = 0; k < wide; k++) {
+            const int j = columns[k];
             const REAL *m = in + j * step + c;
-            leave(LOAD(m), LOAD(m + 6 * step), LOAD(m + 12 * step), LOAD(m + 18 * step), LOAD(m + 24 * step),
-                LOAD(m + 30 * step), t[j]);
+            if (low)
+                leave_few(LOAD(m), LOAD(m + 6 * step), LOAD(m + 12 * step), LOAD(m + 30 * step), t[j]);
+            else
+                leave(LOAD(m), LOAD(m + 6 * step), LOAD(m + 12 * step), LOAD(m + 18 * step), LOAD(m + 24 * step),
+                    LOAD(m + 30 * step), t[j]);
         }
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            leave(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i], o);
+        for (int i = 0; i < high; i++) {
+            if (narrow)
+                leave_few(t[0][i], t[1][i], t[2][i], t[5][i], o);
+            else
+                leave(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i], o);
 #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++)
+            for (int j = 0; j < across; j++)
                 if (pixels[4 * i + j])
                     STORE(pixels[4 * i + j] + c, o[j]);
         }
@@ -181,23 +270,43 @@ static void leave_tile(const REAL *in, int64_t step, int64_t channels, REAL *con
 }
 
 /* A d A' of a tile of the output's derivative: 16 pointers to [channels]; out [36][step] */
-static void reenter_tile(const REAL *const *pixels, int64_t channels, REAL *out, int64_t step)
+INLINE void reenter_tile(const int low, const int narrow, const REAL *const *pixels, int64_t channels, REAL *out,
+    int64_t step)
 {
+    const int *rows = low ? FEW : POINTS, *columns = narrow ? FEW : POINTS;
+    const int many = low ? 4 : 6, wide = narrow ? 4 : 6, across = narrow ? 2 : 4;
     for (int64_t c = 0; c < channels; c += LANES) {
         vec t[4][6], o[6];
 #pragma GCC unroll 4
-        for (int j = 0; j < 4; j++)
-            reenter(LOAD(pixels[j] + c), LOAD(pixels[4 + j] + c), LOAD(pixels[8 + j] + c), LOAD(pixels[12 + j] + c),
-                t[j]);
+        for (int j = 0; j < across; j++) {
+            const REAL *const *from = pixels + j;
+            if (low)
+                reenter_few(LOAD(from[0] + c), LOAD(from[4] + c), t[j]);
+            else
+                reenter(LOAD(from[0] + c), LOAD(from[4] + c), LOAD(from[8] + c), LOAD(from[12] + c), t[j]);
+        }
 #pragma GCC unroll 6
-        for (int i = 0; i < 6; i++) {
-            reenter(t[0][i], t[1][i], t[2][i], t[3][i], o);
+        for (int k = 0; k < many; k++) {
+            const int i = rows[k];
+            if (narrow)
+                reenter_few(t[0][i], t[1][i], o);
+            else
+                reenter(t[0][i], t[1][i], t[2][i], t[3][i], o);
 #pragma GCC unroll 6
-            for (int j = 0; j < 6; j++)
-                STORE(out + (6 * i + j) * step + c, o[j]);
+            for (int j = 0; j < wide; j++)
+                STORE(out + (6 * i + columns[j]) * step + c, o[columns[j]]);
         }
     }
 }
+
+/* A function of tiles for each kind, as loops of known length. */
+#define OF_KIND(function, tile, ...)                                                                     \
+    switch (kind(&(tile))) {                                                                             \
+    case LOW: function(1, 0, __VA_ARGS__); break;                                                        \
+    case WHOLE: function(0, 0, __VA_ARGS__); break;                                                      \
+    case NARROW: function(0, 1, __VA_ARGS__); break;                                                     \
+    default: function(1, 1, __VA_ARGS__);                                                                \
+    }
 
 /* Pointers to the size x size pixels from (top, left) of image n; to zeros outside of it. */
 static void look(const REAL *x, int64_t n, int64_t top, int64_t left, int64_t height, int64_t width, int64_t channels,
@@ -266,24 +375,31 @@ void convolve(const REAL *x, const REAL *u, REAL *y, REAL *memory, int64_t heigh
     REAL *zeros = memory, *v = zeros + (in > out ? in : out), *m = v + 36 * chunk * in;
     memset(zeros, 0, in * sizeof(REAL));
     for (int64_t start = first; start < last; start += chunk) {
-        int64_t count = last - start < chunk ? last - start : chunk;
-        for (int64_t t = 0; t < count; t++) {
-            int64_t n = (start + t) / (s.down * s.across), top = (start + t) / s.across % s.down * 4;
+        int64_t count = last - start < chunk ? last - start : chunk, begin[5], next[4], from, to;
+        sort(&s, start, count, begin);
+        memcpy(next, begin, sizeof(next));
+        for (int64_t i = 0; i < count; i++) {
+            Tile t = tile_at(&s, start + i);
             const REAL *pixels[36];
-            look(x, n, top - pad, (start + t) % s.across * 4 - pad, height, width, in, zeros, 6, pixels);
-            enter_tile(pixels, in, v + t * in, chunk * in);
+            look(x, t.n, t.top - pad, t.left - pad, height, width, in, zeros, 6, pixels);
+            int64_t slot = next[kind(&t)]++;
+            OF_KIND(enter_tile, t, pixels, in, v + slot * in, chunk * in);
         }
-        for (int64_t p = 0; p < 36; p++)
-            multiply(count, out, in, v + p * chunk * in, in, 1, u + p * in * out, m + p * chunk * out, 0);
-        for (int64_t t = 0; t < count; t++) {
-            int64_t n = (start + t) / (s.down * s.across), top = (start + t) / s.across % s.down * 4;
-            int64_t left = (start + t) % s.across * 4;
+        for (int p = 0; p < 36; p++) {
+            needed(p, begin, &from, &to);
+            multiply(to - from, out, in, v + (p * chunk + from) * in, in, 1, u + p * in * out,
+                m + (p * chunk + from) * out, 0);
+        }
+        memcpy(next, begin, sizeof(next));
+        for (int64_t k = 0; k < count; k++) {
+            Tile t = tile_at(&s, start + k);
             REAL *pixels[16];
             for (int i = 0; i < 4; i++)
                 for (int j = 0; j < 4; j++)
-                    pixels[4 * i + j] = top + i < s.high && left + j < s.wide
-                        ? y + ((n * s.high + top + i) * s.wide + left + j) * out : NULL;
-            leave_tile(m + t * out, chunk * out, out, pixels);
+                    pixels[4 * i + j] = t.top + i < s.high && t.left + j < s.wide
+                        ? y + ((t.n * s.high + t.top + i) * s.wide + t.left + j) * out : NULL;
+            int64_t slot = next[kind(&t)]++;
+            OF_KIND(leave_tile, t, m + slot * out, chunk * out, out, pixels);
         }
     }
 }
@@ -297,20 +413,25 @@ void correlate(const REAL *x, const REAL *d, REAL *u, REAL *memory, int64_t heig
     REAL *zeros = memory, *v = zeros + larger, *m = v + 36 * chunk * in;
     memset(zeros, 0, larger * sizeof(REAL));
     for (int64_t start = first; start < last; start += chunk) {
-        int64_t count = last - start < chunk ? last - start : chunk;
-        for (int64_t t = 0; t < count; t++) {
-            int64_t n = (start + t) / (s.down * s.across), top = (start + t) / s.across % s.down * 4;
-            int64_t left = (start + t) % s.across * 4;
+        int64_t count = last - start < chunk ? last - start : chunk, begin[5], next[4], from, to;
+        sort(&s, start, count, begin);
+        memcpy(next, begin, sizeof(next));
+        for (int64_t i = 0; i < count; i++) {
+            Tile t = tile_at(&s, start + i);
+            int64_t slot = next[kind(&t)]++;
             const REAL *pixels[36];
-            look(x, n, top - pad, left - pad, height, width, in, zeros, 6, pixels);
-            enter_tile(pixels, in, v + t * in, chunk * in);
-            look(d, n, top, left, s.high, s.wide, out, zeros, 4, pixels);
-            reenter_tile(pixels, out, m + t * out, chunk * out);
+            look(x, t.n, t.top - pad, t.left - pad, height, width, in, zeros, 6, pixels);
+            OF_KIND(enter_tile, t, pixels, in, v + slot * in, chunk * in);
+            look(d, t.n, t.top, t.left, s.high, s.wide, out, zeros, 4, pixels);
+            OF_KIND(reenter_tile, t, pixels, out, m + slot * out, chunk * out);
         }
-        for (int64_t p = 0; p < 36; p++)
+        for (int p = 0; p < 36; p++) {
+            needed(p, begin, &from, &to);
+            const REAL *left = v + (p * chunk + from) * in, *right = m + (p * chunk + from) * out;
             if (start == first)
-                multiply(in, out, count, v + p * chunk * in, 1, in, m + p * chunk * out, u + p * in * out, 0);
+                multiply(in, out, to - from, left, 1, in, right, u + p * in * out, 0);
             else
-                multiply(in, out, count, v + p * chunk * in, 1, in, m + p * chunk * out, u + p * in * out, 1);
+                multiply(in, out, to - from, left, 1, in, right, u + p * in * out, 1);
+        }
     }
 }
