@@ -18,7 +18,7 @@ install: .venv/installed ## make .venv and install metacortex with the versions 
 
 develop: .venv/developing ## install what the tests need, too
 
-demo: install ## meta-train on glyphs, compare on unseen scripts and on real handwriting (3 minutes)
+demo: install ## meta-train on glyphs, compare on unseen scripts and on real handwriting (2 minutes)
 	@$(BIN)/metacortex demo
 
 test: lint ## lint, types and tests
