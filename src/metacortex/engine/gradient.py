@@ -24,7 +24,7 @@ from metacortex.engine.devices import device_of
 from metacortex.engine.distributed import Ranks
 from metacortex.engine.graphs import Graphing, Replays
 from metacortex.engine.micro import check_query_chunks, in_query_chunks, task_chunks
-from metacortex.engine.precision import autocasting, rounding, twice_differentiable, usable_precision
+from metacortex.engine.precision import attention_by_formula, autocasting, rounding, usable_precision
 from metacortex.engine.totals import Totals, add_up
 from metacortex.engine.workers import spread
 from metacortex.errors import LearnerError, MetacortexError, SettingsError, first_line, unknown_name
@@ -239,7 +239,7 @@ def _eager(
         with autocasting(precision, device):  # a setting of each thread
             return _STRATEGIES[strategy](learner, batch, seeds)
 
-    with twice_differentiable(precision, device):
+    with attention_by_formula():
         if workers == 1:
             return compute(learner, batch, seeds)
         if seeds:

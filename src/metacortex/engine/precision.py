@@ -22,6 +22,7 @@ from metacortex.native.processor import processor_flags
 __all__ = [
     "PRECISIONS",
     "PrecisionWarning",
+    "attention_by_formula",
     "autocasting",
     "check_precision",
     "precision_note",
@@ -111,10 +112,15 @@ def rounding(precision: str, device: torch.device, *, cudnn_enabled: bool = True
             cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.enabled = before
 
 
+def attention_by_formula() -> AbstractContextManager[object]:
+    """Inside, attention is computed by kernels that have a second derivative; a setting of the process."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
 @contextmanager
 def twice_differentiable(precision: str, device: torch.device) -> Iterator[None]:
     """Inside, this thread computes in a precision, and attention by kernels that have a second derivative."""
-    with autocasting(precision, device), sdpa_kernel(SDPBackend.MATH):
+    with autocasting(precision, device), attention_by_formula():
         yield
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from metacortex.native.library import NativeError, compiled
 
-__all__ = ["Library", "compile_ahead", "kernels_note"]
+__all__ = ["Library", "available", "compile_ahead", "kernels_note", "known"]
+
+Made = TypeVar("Made")
 
 _MACROS = {
     torch.float32: {"REAL": "float", "INTEGER": "int32_t"},
@@ -64,6 +67,25 @@ def _call(function: Any, dtypes: tuple[torch.dtype, ...], *given: Tensor | int |
     if not all(x.dtype in dtypes and x.device.type == "cpu" for x in tensors):
         raise TypeError(f"a kernel for {dtypes[0]} on a CPU got {[(x.dtype, str(x.device)) for x in tensors]}")
     function(*(x.data_ptr() if isinstance(x, Tensor) else x for x in given))
+
+
+def available(make: Callable[[torch.dtype], Made]) -> Callable[[torch.dtype], Made | None]:
+    """Kernels by type of numbers, made when they are first asked for; ``None`` where there are none."""
+
+    @cache
+    def find(dtype: torch.dtype) -> Made | None:
+        try:
+            return make(dtype)
+        except NativeError:
+            return None
+
+    return find
+
+
+def known(kernels: Made | None) -> Made:
+    """Those that were there when a graph was made, in its derivatives."""
+    assert kernels is not None
+    return kernels
 
 
 def _load_all(dtype: torch.dtype) -> None:

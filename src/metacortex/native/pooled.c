@@ -51,7 +51,7 @@ INLINE void picked(const int columns, int64_t depth, const REAL *w, const REAL *
         STORE(y + v * LANES, at_place(sum[v], places + v * LANES));
 }
 
-#define ALL_FILTERS(s, function, depth)                                                                  \
+#define ALL_FILTERS(function, depth)                                                                  \
     {                                                                                                    \
         int64_t f = 0;                                                                                   \
         for (; f + WIDE * LANES <= s.filters; f += WIDE * LANES)                                         \
@@ -60,26 +60,26 @@ INLINE void picked(const int columns, int64_t depth, const REAL *w, const REAL *
             function(1, depth, w + f, columns + patch, &s, y + out + f, places + out + f);               \
     }
 
+/* The function at each output; patches of grey images, 9 numbers, as loops of known length. */
+#define ALL_OUTPUTS(function)                                                                            \
+    Shape s = shape(depth, images, height, width, filters);                                              \
+    if (depth == 9)                                                                                      \
+        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(function, 9)                                 \
+    else                                                                                                 \
+        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(function, depth)
+
 /* columns, w [depth + 1, filters] -> y and places, for images first to last */
 void pool(const REAL *columns, const REAL *w, REAL *y, int8_t *places, int64_t depth, int64_t images, int64_t height,
     int64_t width, int64_t filters, int64_t first, int64_t last)
 {
-    Shape s = shape(depth, images, height, width, filters);
-    if (depth == 9)
-        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(s, strongest, 9)
-    else
-        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(s, strongest, depth)
+    ALL_OUTPUTS(strongest)
 }
 
 /* the same at places that are given */
 void pick(const REAL *columns, const REAL *w, REAL *y, int8_t *places, int64_t depth, int64_t images, int64_t height,
     int64_t width, int64_t filters, int64_t first, int64_t last)
 {
-    Shape s = shape(depth, images, height, width, filters);
-    if (depth == 9)
-        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(s, picked, 9)
-    else
-        EACH_OUTPUT(s, first, last, patch, out) ALL_FILTERS(s, picked, depth)
+    ALL_OUTPUTS(picked)
 }
 
 INLINE void gather(int64_t depth, const Shape *s, const REAL *columns, REAL *w, const REAL *slopes,

@@ -10,8 +10,9 @@ from itertools import pairwise
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-__all__ = ["shared"]
+__all__ = ["shared", "summed"]
 
 Result = TypeVar("Result")
 
@@ -34,6 +35,14 @@ def shared(share: Callable[[int, int], Result], count: int, fewest: int) -> list
     cuts = [count * i // shares for i in range(shares + 1)]
     others = [_pool(threads - 1).submit(share, a, b) for a, b in pairwise(cuts[1:])]
     return [share(cuts[0], cuts[1]), *(other.result() for other in others)]
+
+
+def summed(share: Callable[[int, int], Tensor], count: int, fewest: int) -> Tensor:
+    """The sum of what the shares of `shared` gave, each a tensor of its own."""
+    total, *others = shared(share, count, fewest)
+    for other in others:
+        total += other
+    return total
 
 
 @cache

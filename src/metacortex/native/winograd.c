@@ -320,6 +320,54 @@ static void look(const REAL *x, int64_t n, int64_t top, int64_t left, int64_t he
         }
 }
 
+/* B' d B of `count` tiles from `start` on, sorted by kind: v [36, chunk, in] */
+static void enter_all(const REAL *x, const Plan *s, const REAL *zeros, int64_t in, int64_t start, int64_t count,
+    const int64_t begin[5], REAL *v, int64_t chunk)
+{
+    int64_t next[4];
+    memcpy(next, begin, sizeof(next));
+    for (int64_t i = 0; i < count; i++) {
+        Tile t = tile_at(s, start + i);
+        int64_t slot = next[kind(&t)]++;
+        const REAL *pixels[36];
+        look(x, t.n, t.top - s->pad, t.left - s->pad, s->height, s->width, in, zeros, 6, pixels);
+        OF_KIND(enter_tile, t, pixels, in, v + slot * in, chunk * in);
+    }
+}
+
+/* A d A' of the same tiles of the output's derivative: m [36, chunk, out] */
+static void reenter_all(const REAL *d, const Plan *s, const REAL *zeros, int64_t out, int64_t start, int64_t count,
+    const int64_t begin[5], REAL *m, int64_t chunk)
+{
+    int64_t next[4];
+    memcpy(next, begin, sizeof(next));
+    for (int64_t i = 0; i < count; i++) {
+        Tile t = tile_at(s, start + i);
+        int64_t slot = next[kind(&t)]++;
+        const REAL *pixels[16];
+        look(d, t.n, t.top, t.left, s->high, s->wide, out, zeros, 4, pixels);
+        OF_KIND(reenter_tile, t, pixels, out, m + slot * out, chunk * out);
+    }
+}
+
+/* A' m A of the same tiles, into the output */
+static void leave_all(const REAL *m, const Plan *s, int64_t out, int64_t start, int64_t count, const int64_t begin[5],
+    REAL *y, int64_t chunk)
+{
+    int64_t next[4];
+    memcpy(next, begin, sizeof(next));
+    for (int64_t k = 0; k < count; k++) {
+        Tile t = tile_at(s, start + k);
+        int64_t slot = next[kind(&t)]++;
+        REAL *pixels[16];
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++)
+                pixels[4 * i + j] = t.top + i < s->high && t.left + j < s->wide
+                    ? y + ((t.n * s->high + t.top + i) * s->wide + t.left + j) * out : NULL;
+        OF_KIND(leave_tile, t, m + slot * out, chunk * out, out, pixels);
+    }
+}
+
 /* ---- what is called from outside ---- */
 
 /* G g G' of all filters: w [out, in, 3, 3] with strides -> u [36, in, out] */
@@ -372,35 +420,19 @@ void convolve(const REAL *x, const REAL *u, REAL *y, REAL *memory, int64_t heigh
     int64_t in, int64_t out, int64_t first, int64_t last, int64_t chunk)
 {
     Plan s = plan(height, width, pad);
-    REAL *zeros = memory, *v = zeros + (in > out ? in : out), *m = v + 36 * chunk * in;
-    memset(zeros, 0, in * sizeof(REAL));
+    int64_t larger = in > out ? in : out, begin[5], from, to;
+    REAL *zeros = memory, *v = zeros + larger, *m = v + 36 * chunk * in;
+    memset(zeros, 0, larger * sizeof(REAL));
     for (int64_t start = first; start < last; start += chunk) {
-        int64_t count = last - start < chunk ? last - start : chunk, begin[5], next[4], from, to;
+        int64_t count = last - start < chunk ? last - start : chunk;
         sort(&s, start, count, begin);
-        memcpy(next, begin, sizeof(next));
-        for (int64_t i = 0; i < count; i++) {
-            Tile t = tile_at(&s, start + i);
-            const REAL *pixels[36];
-            look(x, t.n, t.top - pad, t.left - pad, height, width, in, zeros, 6, pixels);
-            int64_t slot = next[kind(&t)]++;
-            OF_KIND(enter_tile, t, pixels, in, v + slot * in, chunk * in);
-        }
+        enter_all(x, &s, zeros, in, start, count, begin, v, chunk);
         for (int p = 0; p < 36; p++) {
             needed(p, begin, &from, &to);
             multiply(to - from, out, in, v + (p * chunk + from) * in, in, 1, u + p * in * out,
                 m + (p * chunk + from) * out, 0);
         }
-        memcpy(next, begin, sizeof(next));
-        for (int64_t k = 0; k < count; k++) {
-            Tile t = tile_at(&s, start + k);
-            REAL *pixels[16];
-            for (int i = 0; i < 4; i++)
-                for (int j = 0; j < 4; j++)
-                    pixels[4 * i + j] = t.top + i < s.high && t.left + j < s.wide
-                        ? y + ((t.n * s.high + t.top + i) * s.wide + t.left + j) * out : NULL;
-            int64_t slot = next[kind(&t)]++;
-            OF_KIND(leave_tile, t, m + slot * out, chunk * out, out, pixels);
-        }
+        leave_all(m, &s, out, start, count, begin, y, chunk);
     }
 }
 
@@ -409,22 +441,14 @@ void correlate(const REAL *x, const REAL *d, REAL *u, REAL *memory, int64_t heig
     int64_t in, int64_t out, int64_t first, int64_t last, int64_t chunk)
 {
     Plan s = plan(height, width, pad);
-    int64_t larger = in > out ? in : out;
+    int64_t larger = in > out ? in : out, begin[5], from, to;
     REAL *zeros = memory, *v = zeros + larger, *m = v + 36 * chunk * in;
     memset(zeros, 0, larger * sizeof(REAL));
     for (int64_t start = first; start < last; start += chunk) {
-        int64_t count = last - start < chunk ? last - start : chunk, begin[5], next[4], from, to;
+        int64_t count = last - start < chunk ? last - start : chunk;
         sort(&s, start, count, begin);
-        memcpy(next, begin, sizeof(next));
-        for (int64_t i = 0; i < count; i++) {
-            Tile t = tile_at(&s, start + i);
-            int64_t slot = next[kind(&t)]++;
-            const REAL *pixels[36];
-            look(x, t.n, t.top - pad, t.left - pad, height, width, in, zeros, 6, pixels);
-            OF_KIND(enter_tile, t, pixels, in, v + slot * in, chunk * in);
-            look(d, t.n, t.top, t.left, s.high, s.wide, out, zeros, 4, pixels);
-            OF_KIND(reenter_tile, t, pixels, out, m + slot * out, chunk * out);
-        }
+        enter_all(x, &s, zeros, in, start, count, begin, v, chunk);
+        reenter_all(d, &s, zeros, out, start, count, begin, m, chunk);
         for (int p = 0; p < 36; p++) {
             needed(p, begin, &from, &to);
             const REAL *left = v + (p * chunk + from) * in, *right = m + (p * chunk + from) * out;

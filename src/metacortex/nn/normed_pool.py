@@ -20,16 +20,14 @@ Reference: Ioffe and Szegedy, "Batch Normalization", 2015, §3.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metacortex.native.kernels import Library
-from metacortex.native.library import NativeError
-from metacortex.native.threads import shared
+from metacortex.native.kernels import Library, available, known
+from metacortex.native.threads import summed
 from metacortex.nn.layout import channels_last, room
 from metacortex.nn.mode import eager_on_cpu
 
@@ -64,8 +62,7 @@ def normed_pool_suits(z: Tensor) -> bool:
 class _Normed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        kernels, whole = _kernels(z.dtype), channels_last(z)
-        assert kernels is not None
+        kernels, whole = known(_kernels(z.dtype)), channels_last(z)
         mean, var = kernels.moments(whole)
         r = torch.rsqrt(var + eps)
         y, places = kernels.pool(whole, mean, weight * r, bias)
@@ -87,8 +84,7 @@ class _Back(torch.autograd.Function):
     def forward(
         ctx: Any, g: Tensor, z: Tensor, weight: Tensor, places: Tensor, mean: Tensor, r: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        kernels, some, whole, places = _kernels(z.dtype), *(channels_last(x) for x in (g, z, places))
-        assert kernels is not None
+        kernels, some, whole, places = known(_kernels(z.dtype)), *(channels_last(x) for x in (g, z, places))
         s, t = kernels.slopes(some, places, whole, mean)
         t = t * r
         a, share = weight * r, z.shape[1] / z.numel()
@@ -102,8 +98,7 @@ class _Back(torch.autograd.Function):
         g, z, weight, places, mean, r, s, t = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *_written_out(g, z, weight, places, ctx.eps, slopes), None, None, None, None
-        (h, of_dweight, of_dbias), kernels = slopes, _kernels(z.dtype)
-        assert kernels is not None
+        (h, of_dweight, of_dbias), kernels = slopes, known(_kernels(z.dtype))
         g, z, h, places = (channels_last(x) for x in (g, z, h, places))
         a, share = weight * r, z.shape[1] / z.numel()
         total, along = kernels.moments_with(h, z, mean)  # A, and B / r
@@ -158,23 +153,23 @@ class _Kernels:
         """Mean and variance."""
         pivot = z[0, :, 0, 0].contiguous()  # so that no digits cancel in the squares
         share = z.shape[1] / z.numel()
-        one, two = (x * share for x in self._summed(self._c.moments, z, (z, pivot), (), 2, _rows(z)))
+        one, two = (x * share for x in self._run(self._c.moments, z, (z, pivot), (), 2, _rows(z)))
         return pivot + one, (two - one * one).clamp_min_(0)
 
     def moments_with(self, h: Tensor, z: Tensor, mean: Tensor) -> Tensor:
         """Σ h and Σ h·(z − mean), ``[2, C]``."""
-        return self._summed(self._c.moments_with, z, (h, z, mean), (), 2, _rows(z))
+        return self._run(self._c.moments_with, z, (h, z, mean), (), 2, _rows(z))
 
     def pool(self, z: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs and places."""
         half = (z.shape[2] // 2, z.shape[3] // 2)
         y, places = room(z, half), room(z, half, torch.int8)
-        self._summed(self._c.pool_normed, z, (z, mean, scale, bias.contiguous()), (y, places), 0, _images(z))
+        self._run(self._c.pool_normed, z, (z, mean, scale, bias.contiguous()), (y, places), 0, _images(z))
         return y, places
 
     def slopes(self, g: Tensor, places: Tensor, z: Tensor, mean: Tensor) -> Tensor:
         """Σ G and Σ G·(z − mean), ``[2, C]``."""
-        return self._summed(self._c.slopes_of, z, (g, places, z, mean), (), 2, _images(z))
+        return self._run(self._c.slopes_of, z, (g, places, z, mean), (), 2, _images(z))
 
     def spread(
         self,
@@ -190,9 +185,7 @@ class _Kernels:
     ) -> Tensor:
         """G·of_g + h·of_h + (z − mean)·of_z + constant, of the shape of z."""
         out = torch.empty_like(z)
-        self._summed(
-            self._c.spread_slopes, z, (g, places, h, z, mean, of_g, of_h, of_z, constant), (out,), 0, _images(z)
-        )
+        self._run(self._c.spread_slopes, z, (g, places, h, z, mean, of_g, of_h, of_z, constant), (out,), 0, _images(z))
         return out
 
     def pick(
@@ -208,13 +201,13 @@ class _Kernels:
     ) -> tuple[Tensor, Tensor]:
         """At the places h·of_h + (z − mean)·of_z + constant, of the shape of g; and Σ h·G ``[C]``."""
         out = torch.empty_like(g)
-        (product,) = self._summed(
+        (product,) = self._run(
             self._c.pick_slopes, z, (g, places, h, z, mean, of_h, of_z, constant), (out,), 1, _images(z)
         )
         return out, product
 
     @staticmethod
-    def _summed(
+    def _run(
         function: Any,
         z: Tensor,
         given: tuple[Tensor | None, ...],
@@ -230,10 +223,7 @@ class _Kernels:
             function(*given, *written, *out, *sizes, channels, first, last)
             return out
 
-        total, *others = shared(share, count, -(-_FEWEST * count // z.numel()))
-        for other in others:
-            total += other
-        return total
+        return summed(share, count, -(-_FEWEST * count // z.numel()))
 
 
 _FEWEST = 2**18
@@ -248,9 +238,4 @@ def _images(z: Tensor) -> tuple[tuple[int, ...], int]:
     return (z.shape[2], z.shape[3]), z.shape[0]
 
 
-@cache
-def _kernels(dtype: torch.dtype) -> _Kernels | None:
-    try:
-        return _Kernels(dtype)
-    except NativeError:
-        return None
+_kernels = available(_Kernels)

@@ -9,16 +9,14 @@ compute them, ``native/pooled.c``; without a compiler PyTorch's do, those of the
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metacortex.native.kernels import Library
-from metacortex.native.library import NativeError
-from metacortex.native.threads import shared
+from metacortex.native.kernels import Library, available, known
+from metacortex.native.threads import shared, summed
 from metacortex.nn.layout import channels_last, room
 from metacortex.nn.mode import eager_on_cpu
 
@@ -60,7 +58,7 @@ class _PooledValues(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y, places = _known(x).pool_values(x)
+        y, places = known(_in_c(x.dtype)).pool_values(x)
         ctx.save_for_backward(places)
         ctx.side = x.shape[2:]
         return y
@@ -77,8 +75,8 @@ class _Scattered(torch.autograd.Function):
     def forward(ctx: Any, slopes: Tensor, places: Tensor, side: tuple[int, int] | None) -> Tensor:
         ctx.save_for_backward(places)
         ctx.side = None if side is not None else slopes.shape[2:]
-        known = _known(slopes)
-        return known.pick_values(slopes, places) if side is None else known.scatter_values(slopes, places, side)
+        c = known(_in_c(slopes.dtype))
+        return c.pick_values(slopes, places) if side is None else c.scatter_values(slopes, places, side)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
@@ -144,9 +142,7 @@ class _Picked(torch.autograd.Function):
 
 def _like(weights: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
     """Room for the outputs."""
-    _, count, height, width = columns.shape
-    shape = (count, weights.shape[1], height // 2, width // 2)
-    return torch.empty(shape, dtype=dtype, device=weights.device, memory_format=torch.channels_last)
+    return room(columns.transpose(0, 1), (columns.shape[2] // 2, columns.shape[3] // 2), dtype, weights.shape[1])
 
 
 class _InC:
@@ -186,7 +182,7 @@ class _InC:
             self.c.collect(columns, total, slopes, places, memory, depth, images, *side, filters, first, last)
             return total
 
-        return sum(shared(share, images, _fewest(columns, filters)))  # type: ignore[return-value]
+        return summed(share, images, _fewest(columns, filters))
 
     def pool_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maxima and places."""
@@ -293,16 +289,4 @@ def _ways(filters_second: Tensor, columns: Tensor) -> _InC | _InPieces:
     return c if c is not None and suits and min(columns.shape[2:]) > 1 else _InPieces()
 
 
-@cache
-def _in_c(dtype: torch.dtype) -> _InC | None:
-    try:
-        return _InC(dtype)
-    except NativeError:
-        return None
-
-
-def _known(x: Tensor) -> _InC:
-    """The kernels that were there when the graph was made."""
-    c = _in_c(x.dtype)
-    assert c is not None
-    return c
+_in_c = available(_InC)

@@ -13,17 +13,16 @@ Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metacortex.native.kernels import Library
+from metacortex.native.kernels import Library, available, known
 from metacortex.native.library import NativeError
 from metacortex.native.processor import processor_flags
-from metacortex.native.threads import shared
+from metacortex.native.threads import shared, summed
 from metacortex.nn.layout import channels_last, room
 from metacortex.nn.mode import eager_on_cpu
 
@@ -108,26 +107,24 @@ def _large_enough(x: Tensor, layer: Conv2d) -> bool:
     return min(high, wide) >= _SMALLEST_SIDE and _tiles(x.shape[0], high, wide) >= enough
 
 
-@cache
-def _kernels(dtype: torch.dtype) -> Library | None:
-    """``None`` where they cannot be compiled, or compute something else here."""
-    try:
-        kernels = Library(
-            "winograd.c",
-            dtype,
-            filters="pnnnnpnn",
-            unfilter="ppnnnnnn",
-            convolve="pppp" + 8 * "n",
-            correlate="pppp" + 8 * "n",
-        )
-    except NativeError:
-        return None
+@available
+def _kernels(dtype: torch.dtype) -> Library:
+    kernels = Library(
+        "winograd.c",
+        dtype,
+        filters="pnnnnpnn",
+        unfilter="ppnnnnnn",
+        convolve="pppp" + 8 * "n",
+        correlate="pppp" + 8 * "n",
+    )
     # Whatever mode the first caller is in, and nobody's random numbers.
     draw = torch.Generator("cpu").manual_seed(0)
     x, w = (torch.randn(*shape, dtype=dtype, generator=draw, device="cpu") for shape in ((1, 32, 5, 6), (64, 32, 3, 3)))
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         gap = (_convolve(kernels, x, w, 1, False) - F.conv2d(x, w, padding=1)).abs().max()
-    return kernels if float(gap) < 1e-3 else None
+    if not float(gap) < 1e-3:
+        raise NativeError(f"the kernels compute something else here: convolutions differ by {float(gap):.1g}")
+    return kernels
 
 
 def _memory_of_filters(w: Tensor, adjoint: bool) -> tuple[int, ...]:
@@ -169,9 +166,7 @@ def _correlate(kernels: Library, x: Tensor, d: Tensor, pad: int) -> Tensor:
         return u
 
     # Each share has filters of its own, which are added up.
-    total, *others = shared(share, _tiles(n, high, wide), max(_fewest(into, out), _CHUNK))
-    for other in others:
-        total += other
+    total = summed(share, _tiles(n, high, wide), max(_fewest(into, out), _CHUNK))
     w = torch.empty((out, into, 3, 3), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     kernels.unfilter(total, w, *w.stride(), into, out)
     return w
@@ -210,7 +205,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, pad: int, adjoint: bool) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.pad, ctx.adjoint = pad, adjoint
-        return _convolve(_known(x), x, w, pad, adjoint)
+        return _convolve(known(_kernels(x.dtype)), x, w, pad, adjoint)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
@@ -230,7 +225,7 @@ class _Correlation(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, d: Tensor, pad: int) -> Tensor:
         ctx.save_for_backward(x, d)
         ctx.pad = pad
-        return _correlate(_known(x), x, d, pad)
+        return _correlate(known(_kernels(x.dtype)), x, d, pad)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
@@ -238,10 +233,3 @@ class _Correlation(torch.autograd.Function):
         by_x = _Convolution.apply(d, slope, ctx.pad, True) if ctx.needs_input_grad[0] else None
         by_d = _Convolution.apply(x, slope, ctx.pad, False) if ctx.needs_input_grad[1] else None
         return by_x, by_d, None
-
-
-def _known(x: Tensor) -> Library:
-    """The kernels that were there when the graph was made."""
-    kernels = _kernels(x.dtype)
-    assert kernels is not None
-    return kernels
