@@ -147,6 +147,20 @@ def test_kernels_are_there_unless_they_are_turned_off(way: str) -> None:
         assert way == ""
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 9, 27])
+@pytest.mark.parametrize(("images", "side", "threads"), [(3, 5, 1), (5, 13, 1), (7, 13, 3)])
+def test_centred(depth: int, images: int, side: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pooled, "_FEWEST_VALUES", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    columns = torch.rand(depth, images, side, side) + 100
+    mean, covariance = columns.mean((1, 2, 3)), torch.cov(columns.flatten(1), correction=0).reshape(depth, depth)
+    expected = columns - mean[:, None, None, None]
+    centre, got = pooled.centred(columns)
+    torch.testing.assert_close(centre, mean)
+    torch.testing.assert_close(got, covariance)
+    torch.testing.assert_close(columns, expected)
+
+
 def test_threads_share_the_images(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooled, "_fewest", lambda columns, filters: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)

@@ -57,6 +57,13 @@ def test_values_and_derivatives(pad: int, height: int, width: int) -> None:
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-11)
 
 
+def test_small_images() -> None:
+    x, convolution = image(height=3, width=3, n=15), layer()
+    assert used(x, convolution)
+    for got, expected in zip(derivatives(convolved, x, convolution), derivatives(plain, x, convolution), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-11)
+
+
 @pytest.mark.parametrize(("into", "out"), [(32, 32), (64, 96), (160, 48), (144, 160)])
 def test_numbers_of_channels(into: int, out: int) -> None:
     x, convolution = image(into=into, n=6), layer(into, out, bias=False)
@@ -103,7 +110,8 @@ def test_threads_share_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
         (image(), layer(pad=3)),
         (image(into=16), layer(16)),
         (image(into=36), layer(36, 36)),
-        (image(height=3, width=3, n=50), layer()),
+        (image(height=3, width=3, n=14), layer()),  # fourteen, half empty
+        (image(height=2, width=2, n=50), layer()),
         (image(n=1), layer()),  # six tiles
         (image(n=6, into=512), layer(512, 512)),
         (image()[:0], layer()),

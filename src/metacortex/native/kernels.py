@@ -23,7 +23,7 @@ _MACROS = {
     torch.float32: {"REAL": "float", "INTEGER": "int32_t"},
     torch.float64: {"REAL": "double", "INTEGER": "int64_t"},
 }
-_TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64}
+_TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double}
 
 
 class Library:
@@ -33,8 +33,8 @@ class Library:
         source: name of the file.
         dtype: float32 or float64.
         functions: by name the types of the arguments, a letter each: p, a tensor (its numbers one after the other, or
-            an address, or ``None``), or n, a whole number. They become attributes. Called with tensors without data
-            they do nothing.
+            an address, or ``None``), n, a whole number, or d, any number. They become attributes. Called with tensors
+            without data they do nothing.
 
     Attributes:
         lanes: numbers of channels must be multiples of this.
@@ -59,14 +59,22 @@ class Library:
         def __getattr__(self, name: str) -> Any: ...
 
 
-def _call(function: Any, dtypes: tuple[torch.dtype, ...], *given: Tensor | int | None) -> None:
+def _call(function: Any, dtypes: tuple[torch.dtype, ...], *given: Tensor | float | None) -> None:
     """Addresses say nothing of what lies there: the last place to refuse what the kernel would misread."""
-    tensors = [x for x in given if isinstance(x, Tensor)]
-    if any(x.is_meta for x in tensors):
+    words: list[float | None] = []
+    for x in given:
+        if isinstance(x, Tensor):
+            if not x.is_cpu or x.dtype not in dtypes:
+                break
+            words.append(x.data_ptr())
+        else:
+            words.append(x)
+    else:
+        function(*words)
         return
-    if not all(x.dtype in dtypes and x.device.type == "cpu" for x in tensors):
+    tensors = [x for x in given if isinstance(x, Tensor)]
+    if not any(x.is_meta for x in tensors):
         raise TypeError(f"a kernel for {dtypes[0]} on a CPU got {[(x.dtype, str(x.device)) for x in tensors]}")
-    function(*(x.data_ptr() if isinstance(x, Tensor) else x for x in given))
 
 
 def available(make: Callable[[torch.dtype], Made]) -> Callable[[torch.dtype], Made | None]:

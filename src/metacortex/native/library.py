@@ -24,7 +24,7 @@ from metacortex.native.processor import processor_flags
 
 __all__ = ["NativeError", "compiled"]
 
-_FLAGS = ("-O3", "-shared", "-fPIC")
+_FLAGS = ("-O3", "-fno-math-errno", "-shared", "-fPIC")
 _OWN_PROCESSOR = (("-march=native",), ("-mcpu=native",), ())
 """Compilers disagree on what to call it; tried in turn."""
 

@@ -96,7 +96,7 @@ INLINE void gather(int64_t depth, const Shape *s, const REAL *columns, REAL *w, 
             for (int k = 0; k < 4; k++)
                 part[k] = chosen(place == k, slope, (vec){0});
             const REAL *at = columns + patch;
-#pragma GCC unroll 9
+#pragma GCC unroll 27
             for (int64_t d = 0; d < depth; d++, at += s->plane)
                 sum[d] += at[0] * part[0] + at[1] * part[1] + at[s->width] * part[2] + at[s->width + 1] * part[3];
             sum[depth] += (part[0] + part[1]) + (part[2] + part[3]);
@@ -111,11 +111,97 @@ void collect(const REAL *columns, REAL *w, const REAL *slopes, const int8_t *pla
     int64_t images, int64_t height, int64_t width, int64_t filters, int64_t first, int64_t last)
 {
     Shape s = shape(depth, images, height, width, filters);
-    vec few[10];
+    vec few[28]; /* 3x3 patches of grey and of colour images stay in registers, which loops of unknown length cannot */
     if (depth == 9)
         gather(9, &s, columns, w, slopes, places, first, last, few);
+    else if (depth == 27)
+        gather(27, &s, columns, w, slopes, places, first, last, few);
     else
         gather(depth, &s, columns, w, slopes, places, first, last, (vec *)memory);
+}
+
+/* ---- statistics of patches: columns [depth, count] ---- */
+
+/* Values at a time, of which some tens of rows stay in a first-level cache, and rows whose products are kept in registers. */
+#define STRETCH 512
+#define ROWS 3
+
+/* sums [depth], of the values first to last */
+void sum_columns(const REAL *columns, REAL *sums, int64_t depth, int64_t count, int64_t first, int64_t last)
+{
+    for (int64_t d = 0; d < depth; d++) {
+        double sum = 0;
+        for (int64_t start = first; start < last; start += STRETCH) {
+            int64_t end = start + STRETCH < last ? start + STRETCH : last, k = start;
+            const REAL *x = columns + d * count;
+            vec part[4] = {{0}};
+            for (; k + 4 * LANES <= end; k += 4 * LANES)
+                for (int v = 0; v < 4; v++)
+                    part[v] += LOAD(x + k + v * LANES);
+            part[0] += part[1] + (part[2] + part[3]);
+            for (int l = 0; l < LANES; l++)
+                sum += part[0][l];
+            for (; k < end; k++)
+                sum += x[k];
+        }
+        sums[d] = sum;
+    }
+}
+
+/* products [rows, columns] += x y', of two pairs of rows of `values` numbers with a step between rows */
+INLINE void add_products(const int rows, const int columns, const REAL *x, const REAL *y, int64_t step, int64_t values,
+    REAL *products, int64_t depth)
+{
+    vec sum[ROWS][ROWS] = {{{0}}};
+    int64_t k = 0;
+    for (; k + LANES <= values; k += LANES)
+#pragma GCC unroll 3
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 3
+            for (int c = 0; c < columns; c++)
+                sum[r][c] += LOAD(x + r * step + k) * LOAD(y + c * step + k);
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++) {
+            REAL total = 0;
+            for (int l = 0; l < LANES; l++)
+                total += sum[r][c][l];
+            for (int64_t i = k; i < values; i++)
+                total += x[r * step + i] * y[c * step + i];
+            products[r * depth + c] += total;
+        }
+}
+
+/* Takes the centre [depth] away from the values first to last; products [depth, depth], of what is left. */
+void centre_columns(REAL *columns, const REAL *centre, REAL *products, int64_t depth, int64_t count, int64_t first,
+    int64_t last)
+{
+    memset(products, 0, depth * depth * sizeof(REAL));
+    for (int64_t start = first; start < last; start += STRETCH) {
+        int64_t values = last - start < STRETCH ? last - start : STRETCH;
+        REAL *x = columns + start;
+        for (int64_t d = 0; d < depth; d++)
+            for (int64_t k = 0; k < values; k++)
+                x[d * count + k] -= centre[d];
+        for (int64_t r = 0; r < depth;) {
+            int64_t rows = depth - r < ROWS ? 1 : ROWS;
+            for (int64_t c = r; c < depth;) {
+                int64_t wide = depth - c < ROWS ? 1 : ROWS;
+                const REAL *left = x + r * count, *right = x + c * count;
+                REAL *to = products + r * depth + c;
+                if (rows == ROWS && wide == ROWS)
+                    add_products(ROWS, ROWS, left, right, count, values, to, depth);
+                else
+                    for (int64_t i = 0; i < rows; i++)
+                        add_products(1, wide == ROWS ? ROWS : 1, left + i * count, right, count, values, to + i * depth,
+                            depth);
+                c += wide;
+            }
+            r += rows;
+        }
+    }
+    for (int64_t r = 0; r < depth; r++)
+        for (int64_t c = 0; c < r; c++)
+            products[r * depth + c] = products[c * depth + r];
 }
 
 /* ---- the same of values that are there: x [N, height, width, channels] ---- */

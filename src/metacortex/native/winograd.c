@@ -320,6 +320,10 @@ static void look(const REAL *x, int64_t n, int64_t top, int64_t left, int64_t he
         }
 }
 
+/* Numbers from one of 36 matrices to the next: a vector more than they have, as powers of two apart they would lie in the
+   same few places of the first-level cache. */
+INLINE int64_t apart(int64_t rows, int64_t columns) { return rows * columns + LANES; }
+
 /* B' d B of `count` tiles from `start` on, sorted by kind: v [36, chunk, in] */
 static void enter_all(const REAL *x, const Plan *s, const REAL *zeros, int64_t in, int64_t start, int64_t count,
     const int64_t begin[5], REAL *v, int64_t chunk)
@@ -331,7 +335,7 @@ static void enter_all(const REAL *x, const Plan *s, const REAL *zeros, int64_t i
         int64_t slot = next[kind(&t)]++;
         const REAL *pixels[36];
         look(x, t.n, t.top - s->pad, t.left - s->pad, s->height, s->width, in, zeros, 6, pixels);
-        OF_KIND(enter_tile, t, pixels, in, v + slot * in, chunk * in);
+        OF_KIND(enter_tile, t, pixels, in, v + slot * in, apart(chunk, in));
     }
 }
 
@@ -346,7 +350,7 @@ static void reenter_all(const REAL *d, const Plan *s, const REAL *zeros, int64_t
         int64_t slot = next[kind(&t)]++;
         const REAL *pixels[16];
         look(d, t.n, t.top, t.left, s->high, s->wide, out, zeros, 4, pixels);
-        OF_KIND(reenter_tile, t, pixels, out, m + slot * out, chunk * out);
+        OF_KIND(reenter_tile, t, pixels, out, m + slot * out, apart(chunk, out));
     }
 }
 
@@ -364,7 +368,7 @@ static void leave_all(const REAL *m, const Plan *s, int64_t out, int64_t start, 
             for (int j = 0; j < 4; j++)
                 pixels[4 * i + j] = t.top + i < s->high && t.left + j < s->wide
                     ? y + ((t.n * s->high + t.top + i) * s->wide + t.left + j) * out : NULL;
-        OF_KIND(leave_tile, t, m + slot * out, chunk * out, out, pixels);
+        OF_KIND(leave_tile, t, m + slot * out, apart(chunk, out), out, pixels);
     }
 }
 
@@ -388,7 +392,7 @@ void filters(const REAL *w, int64_t by_out, int64_t by_in, int64_t by_row, int64
             for (int y = 0; y < 6; y++) {
                 weigh(t[0][y], t[1][y], t[2][y], whole);
                 for (int x = 0; x < 6; x++)
-                    STORE(u + ((6 * y + x) * in + i) * out + o, whole[x]);
+                    STORE(u + (6 * y + x) * apart(in, out) + i * out + o, whole[x]);
             }
         }
 }
@@ -401,8 +405,8 @@ void unfilter(const REAL *u, REAL *w, int64_t by_out, int64_t by_in, int64_t by_
         for (int64_t o = 0; o < out; o += LANES) {
             vec t[6][3], g[3];
             for (int x = 0; x < 6; x++) {
-                const REAL *from = u + (x * in + i) * out + o;
-                int64_t step = 6 * in * out;
+                const REAL *from = u + x * apart(in, out) + i * out + o;
+                int64_t step = 6 * apart(in, out);
                 unweigh(LOAD(from), LOAD(from + step), LOAD(from + 2 * step), LOAD(from + 3 * step),
                     LOAD(from + 4 * step), LOAD(from + 5 * step), t[x]);
             }
@@ -421,7 +425,7 @@ void convolve(const REAL *x, const REAL *u, REAL *y, REAL *memory, int64_t heigh
 {
     Plan s = plan(height, width, pad);
     int64_t larger = in > out ? in : out, begin[5], from, to;
-    REAL *zeros = memory, *v = zeros + larger, *m = v + 36 * chunk * in;
+    REAL *zeros = memory, *v = zeros + larger, *m = v + 36 * apart(chunk, in);
     memset(zeros, 0, larger * sizeof(REAL));
     for (int64_t start = first; start < last; start += chunk) {
         int64_t count = last - start < chunk ? last - start : chunk;
@@ -429,8 +433,8 @@ void convolve(const REAL *x, const REAL *u, REAL *y, REAL *memory, int64_t heigh
         enter_all(x, &s, zeros, in, start, count, begin, v, chunk);
         for (int p = 0; p < 36; p++) {
             needed(p, begin, &from, &to);
-            multiply(to - from, out, in, v + (p * chunk + from) * in, in, 1, u + p * in * out,
-                m + (p * chunk + from) * out, 0);
+            multiply(to - from, out, in, v + p * apart(chunk, in) + from * in, in, 1, u + p * apart(in, out),
+                m + p * apart(chunk, out) + from * out, 0);
         }
         leave_all(m, &s, out, start, count, begin, y, chunk);
     }
@@ -442,7 +446,7 @@ void correlate(const REAL *x, const REAL *d, REAL *u, REAL *memory, int64_t heig
 {
     Plan s = plan(height, width, pad);
     int64_t larger = in > out ? in : out, begin[5], from, to;
-    REAL *zeros = memory, *v = zeros + larger, *m = v + 36 * chunk * in;
+    REAL *zeros = memory, *v = zeros + larger, *m = v + 36 * apart(chunk, in);
     memset(zeros, 0, larger * sizeof(REAL));
     for (int64_t start = first; start < last; start += chunk) {
         int64_t count = last - start < chunk ? last - start : chunk;
@@ -451,11 +455,11 @@ void correlate(const REAL *x, const REAL *d, REAL *u, REAL *memory, int64_t heig
         reenter_all(d, &s, zeros, out, start, count, begin, m, chunk);
         for (int p = 0; p < 36; p++) {
             needed(p, begin, &from, &to);
-            const REAL *left = v + (p * chunk + from) * in, *right = m + (p * chunk + from) * out;
+            const REAL *left = v + p * apart(chunk, in) + from * in, *right = m + p * apart(chunk, out) + from * out;
             if (start == first)
-                multiply(in, out, to - from, left, 1, in, right, u + p * in * out, 0);
+                multiply(in, out, to - from, left, 1, in, right, u + p * apart(in, out), 0);
             else
-                multiply(in, out, to - from, left, 1, in, right, u + p * in * out, 1);
+                multiply(in, out, to - from, left, 1, in, right, u + p * apart(in, out), 1);
         }
     }
 }

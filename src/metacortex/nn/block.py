@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from metacortex.nn.mode import eager_on_cpu, mapping, on_gpu
 from metacortex.nn.norm import BatchNorm
 from metacortex.nn.patches import by_patches, patch_convolution, patches_of, plain_convolution, project, weight_rows
-from metacortex.nn.pooled import pooled, pooled_projection
+from metacortex.nn.pooled import centred, pooled, pooled_projection
 
 __all__ = ["convolution_block"]
 
@@ -97,10 +97,9 @@ def _watched(*layers: nn.Module) -> bool:
 
 def _folded(x: Tensor, convolution: nn.Conv2d, norm: BatchNorm, pool: bool) -> Tensor:
     columns = _columns(x, convolution)  # [D, N, H', W'']
-    centre = columns.mean((1, 2, 3))
-    columns.sub_(centre[:, None, None, None])  # so that no digits cancel in the covariance
+    centre, covariance = centred(columns)
     flat = columns.flatten(1)
-    weights, shift = norm.folded(convolution.weight.flatten(1), centre, flat @ flat.t() / flat.shape[1], flat.shape[1])
+    weights, shift = norm.folded(convolution.weight.flatten(1), centre, covariance, flat.shape[1])
     if pool:
         return pooled_projection(weights, shift, columns)
     y = torch.addmm(shift, flat.t(), weights.t())  # [N*H'*W'', F]

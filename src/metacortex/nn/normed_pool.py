@@ -63,10 +63,10 @@ class _Normed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         kernels, whole = known(_kernels(z.dtype)), channels_last(z)
-        mean, var = kernels.moments(whole)
-        r = torch.rsqrt(var + eps)
-        y, places = kernels.pool(whole, mean, weight * r, bias)
-        ctx.save_for_backward(z, weight, places, mean, r)
+        layer = kernels.standard(whole, weight, eps)
+        y, places = kernels.pool(whole, layer, bias)
+        ctx.save_for_backward(z, weight, places, layer)
+        mean, var = layer[0], layer[1]
         ctx.mark_non_differentiable(mean, var)
         ctx.eps = eps
         return y, mean, var
@@ -82,35 +82,23 @@ class _Back(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, g: Tensor, z: Tensor, weight: Tensor, places: Tensor, mean: Tensor, r: Tensor, eps: float
+        ctx: Any, g: Tensor, z: Tensor, weight: Tensor, places: Tensor, layer: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         kernels, some, whole, places = known(_kernels(z.dtype)), *(channels_last(x) for x in (g, z, places))
-        s, t = kernels.slopes(some, places, whole, mean)
-        t = t * r
-        a, share = weight * r, z.shape[1] / z.numel()
-        dz = kernels.spread(some, places, None, whole, mean, a, None, a * t * r * -share, a * s * -share)
-        ctx.save_for_backward(g, z, weight, places, mean, r, s, t)
+        sums, dz = kernels.first(some, places, whole, layer)
+        ctx.save_for_backward(g, z, weight, places, layer, sums)
         ctx.eps = eps
-        return dz, t, s
+        return dz, sums[1], sums[0]
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
-        g, z, weight, places, mean, r, s, t = ctx.saved_tensors
+        g, z, weight, places, layer, sums = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *_written_out(g, z, weight, places, ctx.eps, slopes), None, None, None, None
-        (h, of_dweight, of_dbias), kernels = slopes, known(_kernels(z.dtype))
+            return *_written_out(g, z, weight, places, ctx.eps, slopes), None, None, None
+        h, of_dweight, of_dbias = slopes
         g, z, h, places = (channels_last(x) for x in (g, z, h, places))
-        a, share = weight * r, z.shape[1] / z.numel()
-        total, along = kernels.moments_with(h, z, mean)  # A, and B / r
-        along = along * r
-        p, q = of_dweight - a * along * share, of_dbias - a * total * share
-        dg, product = kernels.pick(g, places, h, z, mean, a, p * r, q)
-        da = product - (along * t + total * s) * share
-        of_h = a * t * -share
-        mean_dn, mean_dnn = (of_h * total + p * s) * share, (of_h * along + p * t) * share
-        of_z = -r * r * mean_dnn - weight * da * r**3 * share
-        dz = kernels.spread(g, places, h, z, mean, r * p, r * of_h, of_z, -r * mean_dn)
-        return dg, dz, r * da, None, None, None, None
+        dg, dz, dweight = known(_kernels(z.dtype)).second(g, places, h, z, layer, sums, of_dweight, of_dbias)
+        return dg, dz, dweight, None, None, None
 
 
 def _written_out(
@@ -134,77 +122,71 @@ def _written_out(
 
 
 class _Kernels:
-    """``native/normed.c`` for one type of numbers; what is a number a channel is ``[C]``."""
+    """``native/normed.c`` for one type of numbers; a ``layer`` is mean, variance, r and a, ``[4, C]``."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._c = Library(
             "normed.c",
             dtype,
-            moments="ppppnnn",
-            moments_with="pppppnnn",
-            pool_normed="ppppppnnnnn",
-            slopes_of="ppppppnnnnn",
-            spread_slopes="ppppppppppnnnnn",
-            pick_slopes="ppppppppppnnnnn",
+            moments="ppnnn",
+            moments_with="ppppnnn",
+            standard="ppppndn",
+            pool_normed="pppppnnnnn",
+            slopes_of="pppppnnnnn",
+            first_factors="pppnn",
+            second_factors="pppppnn",
+            third_factors="ppppppnn",
+            spread_slopes="pppppppnnnnn",
+            pick_slopes="ppppppppnnnnn",
         )
         self.lanes = self._c.lanes
 
-    def moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance."""
-        pivot = z[0, :, 0, 0].contiguous()  # so that no digits cancel in the squares
-        share = z.shape[1] / z.numel()
-        one, two = (x * share for x in self._run(self._c.moments, z, (z, pivot), (), 2, _rows(z)))
-        return pivot + one, (two - one * one).clamp_min_(0)
+    def standard(self, z: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """What belongs to the layer."""
+        sums, layer = self._run(self._c.moments, z, (z,), (), 2, _rows(z)), z.new_empty(4, z.shape[1])
+        self._c.standard(z, sums, weight.contiguous(), layer, _count(z), eps, z.shape[1])
+        return layer
 
-    def moments_with(self, h: Tensor, z: Tensor, mean: Tensor) -> Tensor:
-        """Σ h and Σ h·(z − mean), ``[2, C]``."""
-        return self._run(self._c.moments_with, z, (h, z, mean), (), 2, _rows(z))
-
-    def pool(self, z: Tensor, mean: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def pool(self, z: Tensor, layer: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs and places."""
         half = (z.shape[2] // 2, z.shape[3] // 2)
         y, places = room(z, half), room(z, half, torch.int8)
-        self._run(self._c.pool_normed, z, (z, mean, scale, bias.contiguous()), (y, places), 0, _images(z))
+        self._run(self._c.pool_normed, z, (z, layer, bias.contiguous()), (y, places), 0, _images(z))
         return y, places
 
-    def slopes(self, g: Tensor, places: Tensor, z: Tensor, mean: Tensor) -> Tensor:
-        """Σ G and Σ G·(z − mean), ``[2, C]``."""
-        return self._run(self._c.slopes_of, z, (g, places, z, mean), (), 2, _images(z))
+    def first(self, g: Tensor, places: Tensor, z: Tensor, layer: Tensor) -> tuple[Tensor, Tensor]:
+        """(1): dβ and dγ ``[2, C]``, and dz."""
+        sums, factors = self._run(self._c.slopes_of, z, (g, places, z, layer), (), 2, _images(z)), torch.empty_like(layer)
+        self._c.first_factors(layer, sums, factors, _count(z), z.shape[1])
+        return sums, self._spread(g, places, None, z, layer, factors)
 
-    def spread(
-        self,
-        g: Tensor,
-        places: Tensor,
-        h: Tensor | None,
-        z: Tensor,
-        mean: Tensor,
-        of_g: Tensor,
-        of_h: Tensor | None,
-        of_z: Tensor,
-        constant: Tensor,
-    ) -> Tensor:
-        """G·of_g + h·of_h + (z − mean)·of_z + constant, of the shape of z."""
-        out = torch.empty_like(z)
-        self._run(self._c.spread_slopes, z, (g, places, h, z, mean, of_g, of_h, of_z, constant), (out,), 0, _images(z))
-        return out
-
-    def pick(
+    def second(
         self,
         g: Tensor,
         places: Tensor,
         h: Tensor,
         z: Tensor,
-        mean: Tensor,
-        of_h: Tensor,
-        of_z: Tensor,
-        constant: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """At the places h·of_h + (z − mean)·of_z + constant, of the shape of g; and Σ h·G ``[C]``."""
-        out = torch.empty_like(g)
-        (product,) = self._run(
-            self._c.pick_slopes, z, (g, places, h, z, mean, of_h, of_z, constant), (out,), 1, _images(z)
-        )
-        return out, product
+        layer: Tensor,
+        sums: Tensor,
+        of_dweight: Tensor,
+        of_dbias: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(2): dg, dz and dγ, from the slopes of dz, dγ and dβ and the sums that are the latter two."""
+        own, factors = self._run(self._c.moments_with, z, (h, z, layer), (), 2, _rows(z)), torch.empty_like(layer)
+        of_dweight, of_dbias = of_dweight.contiguous(), of_dbias.contiguous()
+        self._c.second_factors(layer, own, of_dweight, of_dbias, factors, _count(z), z.shape[1])
+        dg, dweight = torch.empty_like(g), torch.empty_like(of_dweight)
+        product = self._run(self._c.pick_slopes, z, (g, places, h, z, layer, factors), (dg,), 1, _images(z))
+        self._c.third_factors(layer, sums, own, product, factors, dweight, _count(z), z.shape[1])
+        return dg, self._spread(g, places, h, z, layer, factors), dweight
+
+    def _spread(
+        self, g: Tensor, places: Tensor, h: Tensor | None, z: Tensor, layer: Tensor, factors: Tensor
+    ) -> Tensor:
+        """Of the shape of z: what g at the places, h and z − mean give by their factors."""
+        out = torch.empty_like(z)
+        self._run(self._c.spread_slopes, z, (g, places, h, z, layer, factors), (out,), 0, _images(z))
+        return out
 
     @staticmethod
     def _run(
@@ -220,7 +202,7 @@ class _Kernels:
 
         def share(first: int, last: int) -> Tensor:
             out = z.new_empty(sums, channels)
-            function(*given, *written, *out, *sizes, channels, first, last)
+            function(*given, *written, *([out] if sums else []), *sizes, channels, first, last)
             return out
 
         return summed(share, count, -(-_FEWEST * count // z.numel()))
@@ -230,8 +212,13 @@ _FEWEST = 2**18
 """Numbers for which a thread pays."""
 
 
+def _count(z: Tensor) -> int:
+    """Values a channel."""
+    return z.numel() // z.shape[1]
+
+
 def _rows(z: Tensor) -> tuple[tuple[int, ...], int]:
-    return (), z.numel() // z.shape[1]
+    return (), _count(z)
 
 
 def _images(z: Tensor) -> tuple[tuple[int, ...], int]:

@@ -20,7 +20,7 @@ from metacortex.native.threads import shared, summed
 from metacortex.nn.layout import channels_last, room
 from metacortex.nn.mode import eager_on_cpu
 
-__all__ = ["pooled", "pooled_projection"]
+__all__ = ["centred", "pooled", "pooled_projection"]
 
 _CACHED = 2**18
 """Numbers of one piece of the outputs: 1 MiB of float32, half of a usual second-level cache or less."""
@@ -81,6 +81,23 @@ class _Scattered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
         return _Scattered.apply(slopes[0], *ctx.saved_tensors, ctx.side), None, None
+
+
+def centred(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the mean of each row away, in place.
+
+    Args:
+        columns: patches ``[D, N, H, W]``, contiguous; a constant.
+
+    Returns:
+        The means ``[D]`` and the covariance ``[D, D]``, divided by the number of patches.
+    """
+    c = _in_c(columns.dtype)
+    if c is not None and columns.is_contiguous():
+        return c.centre(columns)
+    centre = columns.mean((1, 2, 3))
+    flat = columns.sub_(centre[:, None, None, None]).flatten(1)  # so that no digits cancel in the products
+    return centre, flat @ flat.t() / flat.shape[1]
 
 
 def pooled_projection(weights: Tensor, shift: Tensor, columns: Tensor) -> Tensor:
@@ -155,6 +172,8 @@ class _InC:
             pool="ppppnnnnnnn",
             pick="ppppnnnnnnn",
             collect="pppppnnnnnnn",
+            sum_columns="ppnnnn",
+            centre_columns="pppnnnn",
             pool_values="pppnnnnn",
             pick_values="pppnnnnn",
             scatter_values="pppnnnnn",
@@ -183,6 +202,25 @@ class _InC:
             return total
 
         return summed(share, images, _fewest(columns, filters))
+
+    def centre(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """See `centred`."""
+        depth, images, *side = columns.shape
+        count = columns[0].numel()
+
+        def total(first: int, last: int) -> Tensor:
+            sums = columns.new_empty(depth)
+            self.c.sum_columns(columns, sums, depth, count, first * count // images, last * count // images)
+            return sums
+
+        def products(first: int, last: int) -> Tensor:
+            sums = columns.new_empty(depth, depth)
+            self.c.centre_columns(columns, centre, sums, depth, count, first * count // images, last * count // images)
+            return sums
+
+        fewest = 1 + _FEWEST_VALUES // max(1, depth * count // images)
+        centre = summed(total, images, fewest) / count
+        return centre, summed(products, images, fewest) / count
 
     def pool_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maxima and places."""

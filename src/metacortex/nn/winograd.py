@@ -32,11 +32,11 @@ _CHUNK = 36
 """Tiles at a time; with 64 channels 0.3 MiB in and out, which stays in a second-level cache."""
 
 _FEWEST_CHANNELS = 32
-_SMALLEST_SIDE = 4
+_SMALLEST_SIDE = 3
 """Of the outputs. Below, tiles are mostly empty."""
 
-_FEWEST_TILES, _FILTERS_PER_TILE = 12, 4096
-"""Filters are transformed at each call, and there must be tiles for which that pays."""
+_FEWEST_TILES, _FILTERS_PER_TILE, _FILTERS_PER_PART = 12, 4096, 100
+"""Filters are transformed at each call, and there must be tiles for which that pays: more where each is half empty."""
 
 
 class Conv2d(nn.Conv2d):
@@ -103,7 +103,8 @@ def _rounded_is_faster() -> bool:
 
 def _large_enough(x: Tensor, layer: Conv2d) -> bool:
     high, wide = (side + 2 * int(layer.padding[0]) - 2 for side in x.shape[2:])
-    enough = max(_FEWEST_TILES, layer.in_channels * layer.out_channels // _FILTERS_PER_TILE)
+    per_tile = _FILTERS_PER_TILE if min(high, wide) > _SMALLEST_SIDE else _FILTERS_PER_PART
+    enough = max(_FEWEST_TILES, layer.in_channels * layer.out_channels // per_tile)
     return min(high, wide) >= _SMALLEST_SIDE and _tiles(x.shape[0], high, wide) >= enough
 
 
@@ -140,14 +141,14 @@ def _convolve(kernels: Library, x: Tensor, w: Tensor, pad: int, adjoint: bool) -
     x = channels_last(x)
     (n, into, height, width), out = x.shape, w.shape[1] if adjoint else w.shape[0]
     pad = 2 - pad if adjoint else pad
-    u = x.new_empty(36, into, out)
+    u = _matrices(x, into, out, kernels.lanes)
     kernels.filters(*_memory_of_filters(w, adjoint), u, into, out)
     high, wide = height + 2 * pad - 2, width + 2 * pad - 2
     y = room(x, (high, wide), channels=out)
 
     def share(first: int, last: int) -> None:
         chunk = _chunk(into, out)
-        memory = x.new_empty(_numbers(into, out, chunk))
+        memory = x.new_empty(_numbers(into, out, chunk, kernels.lanes))
         kernels.convolve(x, u, y, memory, height, width, pad, into, out, first, last, chunk)
 
     shared(share, _tiles(n, high, wide), _fewest(into, out))
@@ -160,8 +161,8 @@ def _correlate(kernels: Library, x: Tensor, d: Tensor, pad: int) -> Tensor:
     (n, into, height, width), (out, high, wide) = x.shape, d.shape[1:]
 
     def share(first: int, last: int) -> Tensor:
-        chunk = _chunk(into, out)
-        u, memory = x.new_empty(36, into, out), x.new_empty(_numbers(into, out, chunk))
+        chunk = 2 * _chunk(into, out)  # here the matrices are written to for each
+        u, memory = _matrices(x, into, out, kernels.lanes), x.new_empty(_numbers(into, out, chunk, kernels.lanes))
         kernels.correlate(x, d, u, memory, height, width, pad, into, out, first, last, chunk)
         return u
 
@@ -176,9 +177,14 @@ def _tiles(n: int, high: int, wide: int) -> int:
     return n * -(-high // 4) * -(-wide // 4)
 
 
-def _numbers(into: int, out: int, chunk: int) -> int:
+def _numbers(into: int, out: int, chunk: int, lanes: int) -> int:
     """Of memory that a chunk takes: zeros around the images, and tiles before and after the products."""
-    return max(into, out) + 36 * chunk * (into + out)
+    return max(into, out) + 36 * (chunk * (into + out) + 2 * lanes)
+
+
+def _matrices(like: Tensor, into: int, out: int, lanes: int) -> Tensor:
+    """Room for 36 matrices, which the kernels want a vector apart."""
+    return like.new_empty(36, into * out + lanes)
 
 
 def _chunk(into: int, out: int) -> int:
