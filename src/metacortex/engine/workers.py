@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from itertools import pairwise
 
 import torch
 
 from metacortex.engine.totals import add_up
 from metacortex.learners.base import Gradients, Learner, Outcome
+from metacortex.native.threads import pool
 from metacortex.task import Task
 from metacortex.tree import tree_map
 
 __all__ = ["spread"]
+
+
+def _copied(learner: Learner) -> Learner:
+    """A copy that shares the parameters, which are exchanged and never changed."""
+    return copy.deepcopy(learner, {id(p): p for p in learner.parameters()})
 
 
 def spread(
@@ -25,9 +31,9 @@ def spread(
 ) -> tuple[Gradients, Outcome]:
     """Sum of the task gradients, each worker taking a share of the tasks.
 
-    Equal to the strategy on the whole batch up to rounding. Each worker has a copy of the learner, as
-    `torch.func.functional_call` exchanges the parameters of the module that it calls. Random numbers
-    (dropout) are drawn in no fixed order, so only learners without them are reproducible.
+    Equal to the strategy on the whole batch up to rounding. The caller is one of the workers; each other one has a copy
+    of the learner, as `torch.func.functional_call` exchanges the parameters of the module that it calls. Random
+    numbers (dropout) are drawn in no fixed order, so only learners without them are reproducible.
 
     Args:
         strategy: what each worker does with its share.
@@ -43,9 +49,13 @@ def spread(
     cuts = [count * i // shares for i in range(shares + 1)]
     tasks = batch.without_info()
     parts = [tree_map(lambda x, a=a, b=b: x[a:b], tasks) for a, b in pairwise(cuts)]
-    learners = [learner, *(copy.deepcopy(learner) for _ in parts[1:])]
-    with ThreadPoolExecutor(shares) as pool:
-        done = list(pool.map(strategy, learners, parts, [()] * shares))
+    learners = [_copied(learner) for _ in parts[1:]]  # before anybody exchanges the original's parameters
+    others = [pool("tasks", shares - 1).submit(strategy, *share, ()) for share in zip(learners, parts[1:], strict=True)]
+    try:
+        first = strategy(learner, parts[0], ())
+    finally:
+        wait(others)
+    done = [first, *(other.result() for other in others)]
     total: Gradients = {}
     for gradients, _ in done:
         add_up(total, gradients)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["shared", "summed"]
+__all__ = ["pool", "shared", "summed"]
 
 Result = TypeVar("Result")
 
@@ -33,7 +33,7 @@ def shared(share: Callable[[int, int], Result], count: int, fewest: int) -> list
     if shares == 1:
         return [share(0, count)]
     cuts = [count * i // shares for i in range(shares + 1)]
-    others = [_pool(threads - 1).submit(share, a, b) for a, b in pairwise(cuts[1:])]
+    others = [pool("kernel", threads - 1).submit(share, a, b) for a, b in pairwise(cuts[1:])]
     return [share(cuts[0], cuts[1]), *(other.result() for other in others)]
 
 
@@ -46,9 +46,10 @@ def summed(share: Callable[[int, int], Tensor], count: int, fewest: int) -> Tens
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="kernel")
+def pool(name: str, threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for work until the process ends. Who waits for work in turn needs a name of its own."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=name)
 
 
 if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=pool.cache_clear)
