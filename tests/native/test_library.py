@@ -58,7 +58,7 @@ def test_what_does_not_compile_says_so_and_leaves_nothing(source: Path, own_cach
 @needs_compiler
 def test_a_damaged_library_is_made_again(source: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own_cache.mkdir(parents=True, mode=0o700)
-    path = library._place(library._compiler() or (), source, {"NUMBER": "7"})
+    path = library._place(library._compiler(library._C) or (), source, {"NUMBER": "7"})
     path.write_bytes(b"no library")
     path.chmod(0o700)
     assert compiled(source, NUMBER="7").answer() == 7

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metacortex.native.kernels import kernel_lanes
 from metacortex.nn import block, pooled
 from metacortex.nn.block import convolution_block
 from metacortex.nn.norm import BatchNorm, fused_kernels, real_rows, statistics_pass
@@ -25,9 +26,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """By C kernels, where the number of filters allows, and without."""
     monkeypatch.setenv("METACORTEX_NATIVE", request.param)
-    pooled._in_c.cache_clear()
+    kernel_lanes.cache_clear()
     yield request.param
-    pooled._in_c.cache_clear()
+    kernel_lanes.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -141,17 +142,15 @@ def test_what_is_not_a_number_stays_so() -> None:
 
 def test_kernels_are_there_unless_they_are_turned_off(way: str) -> None:
     """Otherwise the tests of this file say nothing of them."""
-    if pooled._in_c(torch.float64) is None:
-        assert way == "0" or shutil.which("cc") is None
-    else:
-        assert way == ""
+    assert bool(kernel_lanes(torch.float64)) == (way == "" and shutil.which("cc") is not None)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 9, 27])
-@pytest.mark.parametrize(("images", "side", "threads"), [(3, 5, 1), (5, 13, 1), (7, 13, 3)])
-def test_centred(depth: int, images: int, side: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pooled, "_FEWEST_VALUES", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+@pytest.mark.parametrize(("images", "side"), [(3, 5), (5, 13)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_centred(depth: int, images: int, side: int, shared: bool, request: pytest.FixtureRequest) -> None:
+    if shared:
+        request.getfixturevalue("three_threads")
     columns = torch.rand(depth, images, side, side) + 100
     mean, covariance = columns.mean((1, 2, 3)), torch.cov(columns.flatten(1), correction=0).reshape(depth, depth)
     expected = columns - mean[:, None, None, None]
@@ -161,9 +160,8 @@ def test_centred(depth: int, images: int, side: int, threads: int, monkeypatch: 
     torch.testing.assert_close(columns, expected)
 
 
-def test_threads_share_the_images(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pooled, "_fewest", lambda columns, filters: 2)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+@pytest.mark.usefixtures("three_threads")
+def test_threads_share_the_images() -> None:
     convolution, norm = layers(filters=16)
     x = torch.randn(7, 1, 9, 9)
     for got, expected in zip(

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metacortex.nn import normed_pool as module
 from metacortex.nn import pooled as pooled_module
 from metacortex.nn.mode import capturing
 from metacortex.nn.norm import BatchNorm, fused_kernels, real_rows, statistics_pass
@@ -99,10 +98,8 @@ def test_second_derivatives_in_single_precision() -> None:
         assert float((got - expected).abs().max() / expected.abs().max()) < 1e-5
 
 
-def test_threads_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FEWEST", 1)
-    monkeypatch.setattr(pooled_module, "_FEWEST_VALUES", 0)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+@pytest.mark.usefixtures("three_threads")
+def test_threads_share_the_work() -> None:
     given = norm_inputs(4, 5)
     for got, expected in zip(derivatives(own_norm, given, 2), derivatives(plain_norm, given, 2), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8 * float(expected.abs().max()))

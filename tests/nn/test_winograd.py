@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from metacortex.native.kernels import kernel_lanes
 from metacortex.nn import winograd
 from metacortex.nn.body import Body
 from metacortex.nn.mode import capturing
@@ -91,10 +92,9 @@ def test_rounding_in_single_precision() -> None:
     assert 1e-7 < float(gap) < 1e-5
 
 
-def test_threads_share_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("three_threads")
+def test_threads_share_the_tiles() -> None:
     x, convolution = image(n=9), layer()
-    monkeypatch.setattr(winograd, "_SMALLEST_SHARE", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for got, expected in zip(derivatives(convolved, x, convolution), derivatives(plain, x, convolution), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-11)
 
@@ -165,10 +165,10 @@ def test_models_of_learners_have_it_where_nobody_wrote_another() -> None:
 
 
 def test_whoever_comes_first_finds_the_kernels_and_loses_no_random_numbers() -> None:
-    winograd._kernels.cache_clear()
+    kernel_lanes.cache_clear()
     before = torch.get_rng_state()
     with torch.autocast("cpu", torch.bfloat16):
-        assert winograd._kernels(torch.float32) is not None
+        assert kernel_lanes(torch.float32) > 0
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -224,9 +224,9 @@ def test_shared_containers_keep_their_own_layers() -> None:
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("METACORTEX_NATIVE", "0")
-    winograd._kernels.cache_clear()
+    kernel_lanes.cache_clear()
     yield
-    winograd._kernels.cache_clear()
+    kernel_lanes.cache_clear()
 
 
 @pytest.mark.usefixtures("without_kernels")

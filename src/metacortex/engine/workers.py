@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from itertools import pairwise
 
 import torch
 
 from metacortex.engine.totals import add_up
 from metacortex.learners.base import Gradients, Learner, Outcome
-from metacortex.native.threads import pool
 from metacortex.task import Task
 from metacortex.tree import tree_map
 
 __all__ = ["spread"]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for tasks until the process ends."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="tasks")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _copied(learner: Learner) -> Learner:
@@ -50,7 +61,7 @@ def spread(
     tasks = batch.without_info()
     parts = [tree_map(lambda x, a=a, b=b: x[a:b], tasks) for a, b in pairwise(cuts)]
     learners = [_copied(learner) for _ in parts[1:]]  # before anybody exchanges the original's parameters
-    others = [pool("tasks", shares - 1).submit(strategy, *share, ()) for share in zip(learners, parts[1:], strict=True)]
+    others = [_pool(shares - 1).submit(strategy, *share, ()) for share in zip(learners, parts[1:], strict=True)]
     try:
         first = strategy(learner, parts[0], ())
     finally:

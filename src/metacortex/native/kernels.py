@@ -1,117 +1,85 @@
-"""C functions for tensors of one type of numbers."""
+"""Kernels in C, as differentiable operations of PyTorch: ``torch.ops.metacortex``, see ``operations.cpp``."""
 
 from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 
 from metacortex.native.library import NativeError, compiled
 
-__all__ = ["Library", "available", "compile_ahead", "kernels_note", "known"]
-
-Made = TypeVar("Made")
+__all__ = ["compile_ahead", "kernel_lanes", "kernels_note"]
 
 _MACROS = {
     torch.float32: {"REAL": "float", "INTEGER": "int32_t"},
     torch.float64: {"REAL": "double", "INTEGER": "int64_t"},
 }
-_TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "d": ctypes.c_double}
+_FOLDER = Path(__file__).parent
 
 
-class Library:
-    """A source of this folder, compiled for a type of numbers.
+@cache
+def kernel_lanes(dtype: torch.dtype) -> int:
+    """Of what numbers of channels must be multiples for the operations to take tensors of a type.
 
-    Args:
-        source: name of the file.
-        dtype: float32 or float64.
-        functions: by name the types of the arguments, a letter each: p, a tensor (its numbers one after the other, or
-            an address, or ``None``), n, a whole number, or d, any number. They become attributes. Called with tensors
-            without data they do nothing.
+    Waits for what is being compiled.
 
-    Attributes:
-        lanes: numbers of channels must be multiples of this.
-
-    Raises:
-        NativeError: where there is none.
+    Returns:
+        That number; 0 where there are no kernels for this type, or on this machine.
     """
-
-    def __init__(self, source: str, dtype: torch.dtype, **functions: str) -> None:
-        if dtype not in _MACROS:
-            raise NativeError(f"there are no kernels for {dtype}")
-        library = compiled(Path(__file__).with_name(source), **_MACROS[dtype])
-        for name, types in functions.items():
-            found = getattr(library, name)  # compiled from the source beside this file: it is there
-            found.argtypes, found.restype = [_TYPES[letter] for letter in types], None
-            setattr(self, name, partial(_call, found, (dtype, torch.int8)))
-        library.lanes.restype = ctypes.c_int64
-        self.lanes: int = library.lanes()
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
+    try:
+        return _load(dtype)
+    except NativeError:
+        return 0
 
 
-def _call(function: Any, dtypes: tuple[torch.dtype, ...], *given: Tensor | float | None) -> None:
-    """Addresses say nothing of what lies there: the last place to refuse what the kernel would misread."""
-    words: list[float | None] = []
-    for x in given:
-        if isinstance(x, Tensor):
-            if not x.is_cpu or x.dtype not in dtypes:
-                break
-            words.append(x.data_ptr())
-        else:
-            words.append(x)
-    else:
-        function(*words)
-        return
-    tensors = [x for x in given if isinstance(x, Tensor)]
-    if not any(x.is_meta for x in tensors):
-        raise TypeError(f"a kernel for {dtypes[0]} on a CPU got {[(x.dtype, str(x.device)) for x in tensors]}")
+@cache
+def _operations() -> None:
+    """Once in a process, as operations cannot be registered twice."""
+    compiled(_FOLDER / "operations.cpp")
 
 
-def available(make: Callable[[torch.dtype], Made]) -> Callable[[torch.dtype], Made | None]:
-    """Kernels by type of numbers, made when they are first asked for; ``None`` where there are none."""
-
-    @cache
-    def find(dtype: torch.dtype) -> Made | None:
-        try:
-            return make(dtype)
-        except NativeError:
-            return None
-
-    return find
+def _begin_operations() -> None:
+    with suppress(NativeError):  # who needs them asks again
+        _operations()
 
 
-def known(kernels: Made | None) -> Made:
-    """Those that were there when a graph was made, in its derivatives."""
-    assert kernels is not None
-    return kernels
-
-
-def _load_all(dtype: torch.dtype) -> None:
-    sources = sorted(Path(__file__).parent.glob("*.c"))
+def _load(dtype: torch.dtype) -> int:
+    if dtype not in _MACROS:
+        raise NativeError(f"there are no kernels for {dtype}")
+    sources = sorted(_FOLDER.glob("*.c"))
     if not sources:
         raise NativeError("the sources are not installed as files")
-    for source in sources:
-        compiled(source, **_MACROS[dtype])
+    beside = threading.Thread(target=_begin_operations, daemon=True)  # two compilers at once
+    beside.start()
+    libraries = [compiled(source, **_MACROS[dtype]) for source in sources]
+    beside.join()
+    _operations()
+    for library in libraries:
+        torch.ops.metacortex.use(library._name, dtype == torch.float64)
+    _test(dtype)
+    library = libraries[0]
+    library.lanes.restype = ctypes.c_int64
+    return library.lanes()
+
+
+def _test(dtype: torch.dtype) -> None:
+    """Whatever mode the first caller is in, and with nobody's random numbers."""
+    draw = partial(torch.randn, dtype=dtype, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+    x, w = draw(1, 32, 5, 6), draw(64, 32, 3, 3)
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        gap = float((torch.ops.metacortex.convolution(x, w, 1) - F.conv2d(x, w, padding=1)).abs().max())
+    if not gap < 1e-3:
+        raise NativeError(f"the kernels compute something else here: convolutions differ by {gap:.1g}")
 
 
 def compile_ahead(dtype: torch.dtype = torch.float32) -> threading.Thread:
     """Begin to compile what will be needed; who needs it earlier waits. Returns the thread that does it."""
-
-    def compile_all() -> None:
-        with suppress(NativeError):
-            _load_all(dtype)
-
-    thread = threading.Thread(target=compile_all, daemon=True)
+    thread = threading.Thread(target=kernel_lanes, args=(dtype,), daemon=True)
     thread.start()
     return thread
 
@@ -119,7 +87,7 @@ def compile_ahead(dtype: torch.dtype = torch.float32) -> threading.Thread:
 def kernels_note(dtype: torch.dtype = torch.float32) -> str:
     """By what convolutions are computed on this machine's processors, for a record."""
     try:
-        _load_all(dtype)
+        _load(dtype)
     except NativeError as error:
         return f"PyTorch's: {error}"
     return "C"

@@ -1,7 +1,7 @@
-"""Compiling C and loading it, once for each machine.
+"""Compiling C and C++ and loading it, once for each machine.
 
 What the machine's compiler makes of a source lies in the cache folder, under a name that depends on the sources, the
-compiler and the processor. Without a C compiler there is none, and who asks does without.
+compiler, the processor and for C++ on PyTorch. Without a compiler there is none, and who asks does without.
 """
 
 from __future__ import annotations
@@ -14,29 +14,65 @@ import shlex
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import torch
 
 from metacortex.cache import cache_dir
 from metacortex.native.processor import processor_flags
 
 __all__ = ["NativeError", "compiled"]
 
-_FLAGS = ("-O3", "-fno-math-errno", "-shared", "-fPIC")
-_OWN_PROCESSOR = (("-march=native",), ("-mcpu=native",), ())
-"""Compilers disagree on what to call it; tried in turn."""
+
+@dataclass(frozen=True)
+class _Language:
+    """How sources are compiled: who does it by default, and where another one may be named."""
+
+    name: str
+    variable: str
+    programs: tuple[str, ...]
+    flags: tuple[str, ...]
+    own_processor: tuple[tuple[str, ...], ...] = ((),)
+    libraries: tuple[str, ...] = ()
+
+
+# Compilers disagree on what to call the processor they run on; tried in turn.
+_C = _Language(
+    "C", "CC", ("cc", "gcc", "clang"), ("-O3", "-fno-math-errno"), (("-march=native",), ("-mcpu=native",), ())
+)
+
+
+@cache
+def _cpp() -> _Language:
+    """C++ against this installation of PyTorch."""
+    folder = Path(torch.__file__).parent
+    includes = [f"-isystem{folder / part}" for part in ("include", "include/torch/csrc/api/include")]
+    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+    # Libraries that are loaded already: they have to be named, not found.
+    linux = (f"-L{folder / 'lib'}", "-ltorch_cpu", "-lc10")
+    libraries = ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else linux
+    flags = ("-std=c++20", "-O1", abi, *includes)
+    return _Language("C++", "CXX", ("c++", "g++", "clang++"), flags, libraries=libraries)
+
+
+def _language(source: Path) -> _Language:
+    return _C if source.suffix == ".c" else _cpp()
+
 
 _PATIENCE = 120
-"""Seconds; a compiler takes one."""
+"""Seconds; a compiler takes one for C, and ten for C++ with PyTorch's headers."""
 
 
 class NativeError(Exception):
     """A source could not be compiled or loaded; those who ask for it know another way."""
 
 
-_lock = threading.Lock()
+_locks = {".c": threading.Lock(), ".cpp": threading.Lock()}
 """Threads that need the same library wait for it."""
 
 _failed: dict[Path, str] = {}
@@ -45,8 +81,8 @@ _failed: dict[Path, str] = {}
 
 def _unlock() -> None:
     """In a forked process, where the thread that held the lock is not."""
-    global _lock
-    _lock = threading.Lock()
+    for suffix in _locks:
+        _locks[suffix] = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -54,10 +90,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def compiled(source: Path, **defined: str) -> ctypes.CDLL:
-    """The library made of a C source.
+    """The library made of a source.
 
     Args:
-        source: one file of C; it may include headers of its folder.
+        source: one file of C (``.c``) or C++ for PyTorch; it may include headers of its folder.
         defined: macros and their values.
 
     Raises:
@@ -68,10 +104,14 @@ def compiled(source: Path, **defined: str) -> ctypes.CDLL:
         raise NativeError("METACORTEX_NATIVE=0 turns it off")
     if os.name == "nt":
         raise NativeError("compilers on Windows do not align vectors as the kernels need them")
-    compiler = _compiler()
+    language = _language(source)
+    compiler = _compiler(language)
     if compiler is None:
-        raise NativeError("there is no C compiler (cc, gcc or clang, or what CC names)")
-    with _lock:
+        *some, last = language.programs
+        raise NativeError(
+            f"there is no {language.name} compiler ({', '.join(some)} or {last}, or what {language.variable} names)"
+        )
+    with _locks[source.suffix]:
         try:
             path = _place(compiler, source, defined)
             if path in _failed:
@@ -96,9 +136,10 @@ def _loaded_or_made(path: Path, compiler: tuple[str, ...], source: Path, defined
         raise
 
 
-def _compiler() -> tuple[str, ...] | None:
+def _compiler(language: _Language) -> tuple[str, ...] | None:
     """A program and its first arguments."""
-    for name in [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]:
+    own = os.environ.get(language.variable)
+    for name in [own] if own else language.programs:
         words = shlex.split(name)
         if words and (found := shutil.which(words[0])):
             return found, *words[1:]
@@ -107,7 +148,7 @@ def _compiler() -> tuple[str, ...] | None:
 
 def _place(compiler: tuple[str, ...], source: Path, defined: dict[str, str]) -> Path:
     texts = [path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h")))]
-    settings = repr((compiler, _FLAGS, _OWN_PROCESSOR, sorted(defined.items()))).encode()
+    settings = repr((compiler, _language(source), torch.__version__, sorted(defined.items()))).encode()
     key = hashlib.sha256(b"\0".join([*texts, settings, _machine(compiler)])).hexdigest()
     return cache_dir() / "compiled" / "native" / f"{source.stem}-{key[:20]}.so"
 
@@ -125,12 +166,12 @@ def _machine(compiler: tuple[str, ...]) -> bytes:
 def _compile(compiler: tuple[str, ...], source: Path, defined: dict[str, str], path: Path) -> None:
     """Compile beside its place and move it there, whoever else does the same."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    macros = [f"-D{name}={value}" for name, value in defined.items()]
-    said = ""
+    macros, language, said = [f"-D{name}={value}" for name, value in defined.items()], _language(source), ""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
-        for own in _OWN_PROCESSOR:
-            command = [*compiler, *_FLAGS, *own, *macros, str(source), "-o", str(made)]
+        for own in language.own_processor:
+            flags = [*language.flags, "-shared", "-fPIC", *own, *macros]
+            command = [*compiler, *flags, str(source), "-o", str(made), *language.libraries]
             done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
             if done.returncode == 0:
                 made.chmod(0o700)

@@ -4,7 +4,7 @@
 
 Derivatives of any order need to know which of the four places won, and two maps that are each other's
 adjoint: picking the values at these places, and scattering (or for w and b collecting) slopes from there. C kernels
-compute them, ``native/pooled.c``; without a compiler PyTorch's do, those of the linear map a few images at a time.
+compute them, ``native/pooled.c``; where there are none PyTorch's do, those of the linear map a few images at a time.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metacortex.native.kernels import Library, available, known
-from metacortex.native.threads import shared, summed
+from metacortex.native.kernels import kernel_lanes
 from metacortex.nn.layout import channels_last, room
 from metacortex.nn.mode import eager_on_cpu
 
@@ -42,45 +41,18 @@ def pooled(x: Tensor) -> Tensor:
     # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
     if not _values_in_c(x):
         return F.relu(F.max_pool2d(x, 2))
-    y: Tensor = _PooledValues.apply(x)  # type: ignore[assignment]
-    return y
+    return torch.ops.metacortex.maxima(x)
 
 
 def _values_in_c(x: Tensor) -> bool:
     if not eager_on_cpu(x) or x.dim() != 4 or min(x.shape[2:]) < 2 or x.numel() == 0:
         return False
-    c = _in_c(x.dtype)
-    return c is not None and x.shape[1] % c.c.lanes == 0
+    return _fits(x.dtype, x.shape[1])
 
 
-class _PooledValues(torch.autograd.Function):
-    """``[N, C, H, W]`` → ``[N, C, H//2, W//2]``."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y, places = known(_in_c(x.dtype)).pool_values(x)
-        ctx.save_for_backward(places)
-        ctx.side = x.shape[2:]
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        return _Scattered.apply(slopes[0], *ctx.saved_tensors, ctx.side)
-
-
-class _Scattered(torch.autograd.Function):
-    """Slopes ``[N, C, H//2, W//2]`` at their places in ``[N, C, H, W]``, or the adjoint of that."""
-
-    @staticmethod
-    def forward(ctx: Any, slopes: Tensor, places: Tensor, side: tuple[int, int] | None) -> Tensor:
-        ctx.save_for_backward(places)
-        ctx.side = None if side is not None else slopes.shape[2:]
-        c = known(_in_c(slopes.dtype))
-        return c.pick_values(slopes, places) if side is None else c.scatter_values(slopes, places, side)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        return _Scattered.apply(slopes[0], *ctx.saved_tensors, ctx.side), None, None
+def _fits(dtype: torch.dtype, channels: int) -> bool:
+    lanes = kernel_lanes(dtype)
+    return lanes > 0 and channels % lanes == 0
 
 
 def centred(columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,9 +64,8 @@ def centred(columns: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The means ``[D]`` and the covariance ``[D, D]``, divided by the number of patches.
     """
-    c = _in_c(columns.dtype)
-    if c is not None and columns.is_contiguous():
-        return c.centre(columns)
+    if kernel_lanes(columns.dtype) and columns.is_contiguous():
+        return torch.ops.metacortex.centre_(columns)
     centre = columns.mean((1, 2, 3))
     flat = columns.sub_(centre[:, None, None, None]).flatten(1)  # so that no digits cancel in the products
     return centre, flat @ flat.t() / flat.shape[1]
@@ -113,7 +84,10 @@ def pooled_projection(weights: Tensor, shift: Tensor, columns: Tensor) -> Tensor
 
     *Differentiability*: to any order in w and b.
     """
-    y: Tensor = _Pooled.apply(torch.cat([weights.t(), shift[None]]), columns)  # type: ignore[assignment]
+    both = torch.cat([weights.t(), shift[None]])
+    if both.dtype == columns.dtype and min(columns.shape[2:]) > 1 and _fits(both.dtype, both.shape[1]):
+        return torch.ops.metacortex.projected(both, columns)
+    y: Tensor = _Pooled.apply(both, columns)  # type: ignore[assignment]
     return y
 
 
@@ -122,7 +96,7 @@ class _Pooled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, columns: Tensor) -> Tensor:
-        pooled, *places = _ways(weights, columns).pool(weights.contiguous(), columns)
+        pooled, *places = _InPieces.pool(weights, columns)
         ctx.save_for_backward(columns, *places)
         return pooled
 
@@ -137,7 +111,7 @@ class _Collected(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, slopes: Tensor, columns: Tensor, *places: Tensor) -> Tensor:
         ctx.save_for_backward(columns, *places)
-        return _ways(slopes, columns).collect(channels_last(slopes), columns, *places)
+        return _InPieces.collect(slopes, columns, *places)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
@@ -150,7 +124,7 @@ class _Picked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, columns: Tensor, *places: Tensor) -> Tensor:
         ctx.save_for_backward(columns, *places)
-        return _ways(weights, columns).pick(weights.contiguous(), columns, *places)
+        return _InPieces.pick(weights, columns, *places)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
@@ -160,112 +134,6 @@ class _Picked(torch.autograd.Function):
 def _like(weights: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
     """Room for the outputs."""
     return room(columns.transpose(0, 1), (columns.shape[2] // 2, columns.shape[3] // 2), dtype, weights.shape[1])
-
-
-class _InC:
-    """The three maps in C; which place won is a byte for each output, 4 where the ReLU is closed."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.c = Library(
-            "pooled.c",
-            dtype,
-            pool="ppppnnnnnnn",
-            pick="ppppnnnnnnn",
-            collect="pppppnnnnnnn",
-            sum_columns="ppnnnn",
-            centre_columns="pppnnnn",
-            pool_values="pppnnnnn",
-            pick_values="pppnnnnn",
-            scatter_values="pppnnnnn",
-        )
-
-    def pool(self, weights: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs and places."""
-        pooled, places = (_like(weights, columns, dtype) for dtype in (weights.dtype, torch.int8))
-        self._run(self.c.pool, weights, columns, pooled, places)
-        return pooled, places
-
-    def pick(self, weights: Tensor, columns: Tensor, places: Tensor) -> Tensor:
-        """The outputs at these places."""
-        picked = _like(weights, columns, weights.dtype)
-        self._run(self.c.pick, weights, columns, picked, places)
-        return picked
-
-    def collect(self, slopes: Tensor, columns: Tensor, places: Tensor) -> Tensor:
-        """Their adjoint."""
-        (depth, images, *side), filters = columns.shape, slopes.shape[1]
-
-        def share(first: int, last: int) -> Tensor:
-            total = slopes.new_empty(depth + 1, filters)
-            memory = slopes.new_empty(depth + 1, self.c.lanes)
-            self.c.collect(columns, total, slopes, places, memory, depth, images, *side, filters, first, last)
-            return total
-
-        return summed(share, images, _fewest(columns, filters))
-
-    def centre(self, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """See `centred`."""
-        depth, images, *side = columns.shape
-        count = columns[0].numel()
-
-        def total(first: int, last: int) -> Tensor:
-            sums = columns.new_empty(depth)
-            self.c.sum_columns(columns, sums, depth, count, first * count // images, last * count // images)
-            return sums
-
-        def products(first: int, last: int) -> Tensor:
-            sums = columns.new_empty(depth, depth)
-            self.c.centre_columns(columns, centre, sums, depth, count, first * count // images, last * count // images)
-            return sums
-
-        fewest = 1 + _FEWEST_VALUES // max(1, depth * count // images)
-        centre = summed(total, images, fewest) / count
-        return centre, summed(products, images, fewest) / count
-
-    def pool_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maxima and places."""
-        half = (x.shape[2] // 2, x.shape[3] // 2)
-        y, places = room(x, half), room(x, half, torch.int8)
-        self._run_values(self.c.pool_values, x, y, places)
-        return y, places
-
-    def pick_values(self, x: Tensor, places: Tensor) -> Tensor:
-        """The values at these places."""
-        y = room(x, (x.shape[2] // 2, x.shape[3] // 2))
-        self._run_values(self.c.pick_values, x, y, places)
-        return y
-
-    def scatter_values(self, y: Tensor, places: Tensor, side: tuple[int, int]) -> Tensor:
-        """Its adjoint."""
-        y = channels_last(y)
-        x = room(y, side)
-        self._run_values(self.c.scatter_values, x, y, places)
-        return x
-
-    def _run_values(self, function: Any, x: Tensor, y: Tensor, places: Tensor) -> None:
-        x, places = channels_last(x), channels_last(places)
-
-        def share(first: int, last: int) -> None:
-            function(x, y, places, x.shape[2], x.shape[3], x.shape[1], first, last)
-
-        shared(share, x.shape[0], 1 + _FEWEST_VALUES // max(1, x[0].numel()))
-
-    def _run(self, function: Any, weights: Tensor, columns: Tensor, pooled: Tensor, places: Tensor) -> None:
-        (depth, images, *side), filters = columns.shape, weights.shape[1]
-
-        def share(first: int, last: int) -> None:
-            function(columns, weights, pooled, places, depth, images, *side, filters, first, last)
-
-        shared(share, images, _fewest(columns, filters))
-
-
-_FEWEST_VALUES = 2**19
-"""Numbers for which a thread pays."""
-
-
-def _fewest(columns: Tensor, filters: int) -> int:
-    """Images for which a thread pays: a quarter of a millisecond."""
-    return 1 + 2**23 // max(1, filters * columns[:, 0].numel())
 
 
 class _InPieces:
@@ -284,22 +152,24 @@ class _InPieces:
             y = torch.addmm(weights[-1], columns[:, a:b].flatten(1).t(), weights[:-1])
         return y.view(b - a, *columns.shape[2:], -1).permute(0, 3, 1, 2)
 
-    def pool(self, weights: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @staticmethod
+    def pool(weights: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs and places."""
         pooled, places = (_like(weights, columns, dtype) for dtype in (weights.dtype, torch.int64))
-        for a, b in self._pieces(columns, weights.shape[1]):
-            y = self._projected(weights, columns, a, b)
+        for a, b in _InPieces._pieces(columns, weights.shape[1]):
+            y = _InPieces._projected(weights, columns, a, b)
             _aten.max_pool2d_with_indices.out(y, [2, 2], [2, 2], out=pooled[a:b], indices=places[a:b])
         pooled = F.relu_(pooled)
         return pooled, places, pooled > 0
 
-    def collect(self, slopes: Tensor, columns: Tensor, places: Tensor, is_open: Tensor) -> Tensor:
+    @staticmethod
+    def collect(slopes: Tensor, columns: Tensor, places: Tensor, is_open: Tensor) -> Tensor:
         """The adjoint of `pick`."""
         slopes = channels_last(slopes * is_open)
         filters, (height, width) = slopes.shape[1], columns.shape[2:]
         # [D, F]: with both factors row by row; the transposed product takes up to fifteen times as long.
         total = slopes.new_zeros(columns.shape[0], filters)
-        for a, b in self._pieces(columns, filters):
+        for a, b in _InPieces._pieces(columns, filters):
             whole = slopes.new_empty(b - a, height, width, filters).permute(0, 3, 1, 2)
             _aten.max_pool2d_with_indices_backward.grad_input(
                 slopes[a:b], whole, [2, 2], [2, 2], [0, 0], [1, 1], False, places[a:b], grad_input=whole
@@ -309,22 +179,13 @@ class _InPieces:
                 total.addmm_(columns[:, a:b].flatten(1), flat)
         return torch.cat([total, slopes.sum((0, 2, 3))[None]])
 
-    def pick(self, weights: Tensor, columns: Tensor, places: Tensor, is_open: Tensor) -> Tensor:
+    @staticmethod
+    def pick(weights: Tensor, columns: Tensor, places: Tensor, is_open: Tensor) -> Tensor:
         """The outputs at these places."""
         picked = torch.empty_like(places, dtype=weights.dtype)
-        for a, b in self._pieces(columns, weights.shape[1]):
-            y = self._projected(weights, columns, a, b).permute(0, 2, 3, 1).flatten(1, 2)  # [n, H*W, F]
+        for a, b in _InPieces._pieces(columns, weights.shape[1]):
+            y = _InPieces._projected(weights, columns, a, b).permute(0, 2, 3, 1).flatten(1, 2)  # [n, H*W, F]
             where = places[a:b].permute(0, 2, 3, 1)  # [n, H//2, W//2, F]
             found = y.gather(1, where.flatten(1, 2)).view(where.shape)
             picked[a:b].copy_(found.permute(0, 3, 1, 2))
         return picked * is_open
-
-
-def _ways(filters_second: Tensor, columns: Tensor) -> _InC | _InPieces:
-    """How to compute for a tensor whose second dimension is the filters."""
-    c = _in_c(columns.dtype)
-    suits = c is not None and filters_second.dtype == columns.dtype and filters_second.shape[1] % c.c.lanes == 0
-    return c if c is not None and suits and min(columns.shape[2:]) > 1 else _InPieces()
-
-
-_in_c = available(_InC)
