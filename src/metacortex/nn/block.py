@@ -124,12 +124,5 @@ def _columns(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     """``[D, N, H', W'']``: for each place in a patch, the values under it."""
     (kh, kw), (sh, sw) = convolution.kernel_size, convolution.stride
     ph, pw = (int(p) for p in convolution.padding)
-    x = F.pad(x.detach(), (pw, pw, ph, ph))
-    count, channels, height, width = x.shape
-    height, width = (height - kh) // sh + 1, (width - kw) // sw + 1
-    columns = x.new_empty(channels, kh, kw, count, height, width)
-    for i in range(kh):
-        for j in range(kw):
-            window = x[:, :, i : i + sh * (height - 1) + 1 : sh, j : j + sw * (width - 1) + 1 : sw]
-            columns[:, i, j].copy_(window.transpose(0, 1))
-    return columns.flatten(0, 2)
+    windows = F.pad(x.detach(), (pw, pw, ph, ph)).unfold(2, kh, sh).unfold(3, kw, sw)  # [N, C, H', W'', kh, kw]
+    return windows.permute(1, 4, 5, 0, 2, 3).contiguous().flatten(0, 2)

@@ -103,10 +103,8 @@ class Body(nn.Module):
         turn = nullcontext() if recording() else self._turn
         with turn, statistics_pass(statistics, unbiased=self.norm in ("running", "per-step")) as current:
             own = self.weights()
-            if all(own.get(name) is value for name, value in weights.items()):  # as they are most often
-                output = self.model(inputs)
-            else:
-                output = functional_call(self.model, dict(weights), (inputs,))
+            others = {name: value for name, value in weights.items() if own.get(name) is not value}
+            output = functional_call(self.model, others, (inputs,)) if others else self.model(inputs)
         return output, current.seen
 
     def observe(self, weights: Mapping[str, Tensor], inputs: Any) -> tuple[Any, Statistics]:
