@@ -37,11 +37,12 @@ class _Language:
     variable: str
     programs: tuple[str, ...]
     flags: tuple[str, ...]
-    own_processor: tuple[tuple[str, ...], ...] = ((),)
+    extras: tuple[tuple[str, ...], ...]
+    """More flags, tried in turn."""
     libraries: tuple[str, ...] = ()
 
 
-# Compilers disagree on what to call the processor they run on; tried in turn.
+# Compilers disagree on what to call the processor they run on.
 _C = _Language(
     "C", "CC", ("cc", "gcc", "clang"), ("-O3", "-fno-math-errno"), (("-march=native",), ("-mcpu=native",), ())
 )
@@ -57,7 +58,7 @@ def _cpp() -> _Language:
     linux = (f"-L{folder / 'lib'}", "-ltorch_cpu", "-lc10")
     libraries = ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else linux
     flags = ("-std=c++20", "-O1", abi, *includes)
-    return _Language("C++", "CXX", ("c++", "g++", "clang++"), flags, libraries=libraries)
+    return _Language("C++", "CXX", ("c++", "g++", "clang++"), flags, (("-fopenmp",), ()), libraries)
 
 
 def _language(source: Path) -> _Language:
@@ -168,17 +169,25 @@ def _compile(compiler: tuple[str, ...], source: Path, defined: dict[str, str], p
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     macros, language, said = [f"-D{name}={value}" for name, value in defined.items()], _language(source), ""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        for own in language.own_processor:
-            flags = [*language.flags, "-shared", "-fPIC", *own, *macros]
-            command = [*compiler, *flags, str(source), "-o", str(made), *language.libraries]
-            done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
-            if done.returncode == 0:
+        part, made = Path(folder) / "part.o", Path(folder) / path.name
+        for extra in language.extras:
+            # Linked without what is extra: the functions of OpenMP are those of PyTorch, whose threads they are.
+            said = _run(
+                *compiler, *language.flags, *extra, *macros, "-fPIC", "-c", str(source), "-o", str(part)
+            ) or _run(*compiler, "-shared", str(part), "-o", str(made), *language.libraries)
+            if not said:
                 made.chmod(0o700)
                 made.replace(path)
                 return
-            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
     raise NativeError(f"{' '.join(compiler)} cannot compile {source.name}: {said.splitlines()[0]}")
+
+
+def _run(*command: str) -> str:
+    """What went wrong."""
+    done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+    if done.returncode == 0:
+        return ""
+    return done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
 
 
 def _refuse_foreign(path: Path) -> None:
