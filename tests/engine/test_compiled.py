@@ -31,7 +31,7 @@ def maml(**choices: Any) -> MAML:
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recorded graphs run as they are: what is tested is how they are kept, checked and shared out."""
-    monkeypatch.setattr(compiled, "_machine_code", lambda recorded: recorded.run)
+    monkeypatch.setattr(compiled, "_machine_code", lambda recorded, cpp_wrapper: recorded.run)
 
 
 def same_as_the_loop(strategy: str) -> None:
@@ -90,17 +90,34 @@ def test_the_reason_is_said_once() -> None:
     assert all(x.isfinite().all() for x in gradient.values())
 
 
+def test_where_kernels_cannot_be_called_from_cpp_python_calls_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def fails_with_cpp(recorded: Any, cpp_wrapper: bool) -> Any:
+        tried.append(cpp_wrapper)
+        return None if cpp_wrapper else recorded.run
+
+    monkeypatch.setattr(compiled, "_machine_code", fails_with_cpp)
+    learner = maml()
+    got, _ = meta_gradient(learner, sines(), strategy="compile")
+    torch.testing.assert_close(got, meta_gradient(learner, sines())[0])
+    assert tried == [True, False]
+
+
 def test_a_compiler_that_fails_and_one_that_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*tensors: torch.Tensor) -> list[torch.Tensor]:
         raise RuntimeError("no C++ compiler found\nmore lines")
 
-    monkeypatch.setattr(compiled, "_machine_code", lambda recorded: broken)
+    monkeypatch.setattr(compiled, "_machine_code", lambda recorded, cpp_wrapper: broken)
     learner = maml()
     with pytest.warns(CompileWarning, match="the compiler failed \\(no C\\+\\+ compiler found\\)"):
         got, _ = meta_gradient(learner, sines(), strategy="compile")
     torch.testing.assert_close(got, meta_gradient(learner, sines())[0])
 
-    monkeypatch.setattr(compiled, "_machine_code", lambda recorded: lambda *x: [1.001 * y for y in recorded.run(*x)])
+    def lying(recorded: Any, cpp_wrapper: bool) -> Any:
+        return lambda *x: [1.001 * y for y in recorded.run(*x)]
+
+    monkeypatch.setattr(compiled, "_machine_code", lying)
     other = maml()
     with pytest.warns(CompileWarning, match="differs by 1.0e-03"):
         meta_gradient(other, sines(), strategy="compile")

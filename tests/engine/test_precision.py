@@ -32,7 +32,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recorded graphs run as they are: machine code of every strategy would take a minute."""
-    monkeypatch.setattr(compiled, "_machine_code", lambda recorded: recorded.run)
+    monkeypatch.setattr(compiled, "_machine_code", lambda recorded, cpp_wrapper: recorded.run)
 
 
 def batch() -> Task:

@@ -152,11 +152,8 @@ class Compiling:
                 return self.eager(learner, task) if self.batched else learner.task_gradient(task)
 
         recorded = capture(function, learner, task)
-        compiled = replace(recorded, run=_machine_code(recorded))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what PyTorch's compiler says of its own parts
-                got = compiled(learner, task)
+            compiled, got = _tried(recorded, learner, task, cpp_wrapper=device.type == "cpu")
         except Exception as error:  # compilers fail in many ways
             raise LearnerError(_compiler_failed(error)) from error
         by = differs(got[0], function(learner, task)[0], precision)
@@ -165,10 +162,28 @@ class Compiling:
         return compiled
 
 
-def _machine_code(recorded: Captured) -> Callable[..., list[torch.Tensor]]:
+def _machine_code(recorded: Captured, cpp_wrapper: bool) -> Callable[..., list[torch.Tensor]]:
     # The function alone: a module is called through layers of Python.
     run = recorded.run.forward if isinstance(recorded.run, GraphModule) else recorded.run
-    return torch.compile(run, fullgraph=True, dynamic=False)
+    options = {"cpp_wrapper": True} if cpp_wrapper else None
+    return torch.compile(run, fullgraph=True, dynamic=False, options=options)
+
+
+def _tried(recorded: Captured, learner: Learner, task: Task, *, cpp_wrapper: bool) -> tuple[Captured, Result]:
+    """The compiled form of what was recorded, and what it gives for the task.
+
+    With ``cpp_wrapper`` kernels are called from C++ and not from Python, which takes less time, also to compile. Where
+    that fails it is done without.
+    """
+    compiled = replace(recorded, run=_machine_code(recorded, cpp_wrapper))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what PyTorch's compiler says of its own parts
+            return compiled, compiled(learner, task)
+    except Exception:
+        if not cpp_wrapper:
+            raise
+        return _tried(recorded, learner, task, cpp_wrapper=False)
 
 
 def _compiler_failed(error: Exception) -> str:
