@@ -88,7 +88,7 @@ NOT_MAPPED = {"lstm", "gru"}
 @pytest.fixture(autouse=True)
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recorded graphs run as they are: machine code of all of these would take minutes."""
-    monkeypatch.setattr(compiled, "_machine_code", lambda recorded: recorded.run)
+    monkeypatch.setattr(compiled, "_machine_code", lambda recorded, cpp_wrapper: recorded.run)
 
 
 def tasks() -> list[Task]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -43,35 +44,29 @@ def _operations() -> None:
     compiled(_FOLDER / "operations.cpp")
 
 
-def _begin_operations() -> None:
-    with suppress(NativeError):  # who needs them asks again
-        _operations()
-
-
 def _load(dtype: torch.dtype) -> int:
     if dtype not in _MACROS:
         raise NativeError(f"there are no kernels for {dtype}")
     sources = sorted(_FOLDER.glob("*.c"))
     if not sources:
         raise NativeError("the sources are not installed as files")
-    beside = threading.Thread(target=_begin_operations, daemon=True)  # two compilers at once
-    beside.start()
-    libraries = [compiled(source, **_MACROS[dtype]) for source in sources]
-    beside.join()
-    _operations()
-    for library in libraries:
-        torch.ops.metacortex.use(library._name, dtype == torch.float64)
-    _test(dtype)
+    with ThreadPoolExecutor(1) as other:  # two compilers at once
+        operations = other.submit(_operations)
+        libraries = [compiled(source, **_MACROS[dtype]) for source in sources]
+        operations.result()
+        for library in libraries:
+            torch.ops.metacortex.use(library._name, dtype == torch.float64)
+        other.submit(_test, dtype).result()  # whatever mode the caller is in, or counts with
     library = libraries[0]
     library.lanes.restype = ctypes.c_int64
     return library.lanes()
 
 
 def _test(dtype: torch.dtype) -> None:
-    """Whatever mode the first caller is in, and with nobody's random numbers."""
+    """With nobody's random numbers."""
     draw = partial(torch.randn, dtype=dtype, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
     x, w = draw(1, 32, 5, 6), draw(64, 32, 3, 3)
-    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+    with torch.no_grad():
         gap = float((torch.ops.metacortex.convolution(x, w, 1) - F.conv2d(x, w, padding=1)).abs().max())
     if not gap < 1e-3:
         raise NativeError(f"the kernels compute something else here: convolutions differ by {gap:.1g}")
@@ -79,7 +74,12 @@ def _test(dtype: torch.dtype) -> None:
 
 def compile_ahead(dtype: torch.dtype = torch.float32) -> threading.Thread:
     """Begin to compile what will be needed; who needs it earlier waits. Returns the thread that does it."""
-    thread = threading.Thread(target=kernel_lanes, args=(dtype,), daemon=True)
+
+    def begin() -> None:
+        with suppress(RuntimeError):  # the interpreter ends meanwhile
+            kernel_lanes(dtype)
+
+    thread = threading.Thread(target=begin, daemon=True)
     thread.start()
     return thread
 
