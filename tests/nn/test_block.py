@@ -168,3 +168,12 @@ def test_threads_share_the_images() -> None:
         derivatives(folded, x, convolution, norm, True), derivatives(plain, x, convolution, norm, True), strict=True
     ):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_what_is_saved_may_come_back_in_another_memory_format() -> None:
+    convolution, norm = layers(filters=16)
+    x = torch.randn(5, 1, 9, 9)
+    with torch.autograd.graph.save_on_cpu():
+        got = derivatives(folded, x, convolution, norm, True)
+    for one, expected in zip(got, derivatives(folded, x, convolution, norm, True), strict=True):
+        torch.testing.assert_close(one, expected)

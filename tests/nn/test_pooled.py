@@ -188,3 +188,12 @@ def test_a_layer_that_is_told_its_statistics_masks_rows_or_may_not_fuse(affine: 
             same()
         norm.eval()
         same()
+
+
+def test_what_is_saved_may_come_back_in_another_memory_format() -> None:
+    """As it does from `torch.autograd.graph.save_on_cpu`."""
+    x, given = [images(4, 5) - 3], norm_inputs(4, 5)
+    with torch.autograd.graph.save_on_cpu():
+        got = [*derivatives(pooled, x, 2), *derivatives(own_norm, given, 2)]
+    for one, expected in zip(got, [*derivatives(pooled, x, 2), *derivatives(own_norm, given, 2)], strict=True):
+        torch.testing.assert_close(one, expected)

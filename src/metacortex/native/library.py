@@ -148,7 +148,7 @@ def _compiler(language: _Language) -> tuple[str, ...] | None:
 
 
 def _place(compiler: tuple[str, ...], source: Path, defined: dict[str, str]) -> Path:
-    texts = [path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h")))]
+    texts = [path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h*")))]
     settings = repr((compiler, _language(source), torch.__version__, sorted(defined.items()))).encode()
     key = hashlib.sha256(b"\0".join([*texts, settings, _machine(compiler)])).hexdigest()
     return cache_dir() / "compiled" / "native" / f"{source.stem}-{key[:20]}.so"

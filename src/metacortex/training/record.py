@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from metacortex.engine.devices import device_name
 from metacortex.native.kernels import kernels_note
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from metacortex.settings import RunSettings
 
 __all__ = ["run_record"]
+
+
+def _convolves(learner: Learner) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in learner.modules())
 
 
 def run_record(
@@ -72,7 +77,7 @@ def run_record(
             "system": platform.platform(),
             "device": str(device),
             "device_name": device_name(device),
-            "kernels": kernels_note() if device.type == "cpu" else None,
+            "kernels": kernels_note() if device.type == "cpu" and _convolves(learner) else None,
             "threads": torch.get_num_threads(),
             "processes": processes,
         },
