@@ -17,6 +17,7 @@ from functools import partial
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -165,7 +166,7 @@ class Compiling:
 def _machine_code(recorded: Captured, cpp_wrapper: bool) -> Callable[..., list[torch.Tensor]]:
     # The function alone: a module is called through layers of Python.
     run = recorded.run.forward if isinstance(recorded.run, GraphModule) else recorded.run
-    options = {"cpp_wrapper": True} if cpp_wrapper else None
+    options: dict[str, Any] | None = {"cpp_wrapper": True} if cpp_wrapper else None
     return torch.compile(run, fullgraph=True, dynamic=False, options=options)
 
 
