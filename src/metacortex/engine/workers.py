@@ -29,11 +29,6 @@ if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _copied(learner: Learner) -> Learner:
-    """A copy that shares the parameters, which are exchanged and never changed."""
-    return copy.deepcopy(learner, {id(p): p for p in learner.parameters()})
-
-
 def spread(
     strategy: Callable[[Learner, Task, Sequence[int]], tuple[Gradients, Outcome]],
     learner: Learner,
@@ -60,7 +55,9 @@ def spread(
     cuts = [count * i // shares for i in range(shares + 1)]
     tasks = batch.without_info()
     parts = [tree_map(lambda x, a=a, b=b: x[a:b], tasks) for a, b in pairwise(cuts)]
-    learners = [_copied(learner) for _ in parts[1:]]  # before anybody exchanges the original's parameters
+    # Before anybody exchanges the original's; with parameters of its own, as threads that record operations on the same
+    # ones can wait for each other.
+    learners = [copy.deepcopy(learner) for _ in parts[1:]]
     others = [_pool(shares - 1).submit(strategy, *share, ()) for share in zip(learners, parts[1:], strict=True)]
     try:
         first = strategy(learner, parts[0], ())
