@@ -116,5 +116,5 @@ OURS = (
     _contender("vmap", "all tasks at once", one_thread=False),
     _contender("loop", "task by task, a thread per core, convolutions and products in bfloat16", name=ROUNDED),
     _contender("compile", "the gradient of one task as machine code, a thread per core"),
-    _contender("compile-vmap", "the gradient of all tasks as machine code, one thread"),
+    _contender("compile-vmap", "the gradient of all tasks as machine code", one_thread=False),
 )
