@@ -15,7 +15,7 @@ from metacortex.nn.resnet12 import ResNet12, ResNet12Settings
 from metacortex.nn.seq2seq import Seq2SeqSettings, Seq2SeqShape
 from metacortex.nn.sequence import SequenceNet, SequenceNetSettings
 
-__all__ = ["backbone_names", "backbone_settings", "make_backbone"]
+__all__ = ["backbone_names", "backbone_settings", "is_convolutional", "make_backbone"]
 
 _BACKBONES: dict[str, tuple[Callable[..., nn.Module], type]] = {
     "conv4": (Conv4, Conv4Settings),
@@ -24,6 +24,14 @@ _BACKBONES: dict[str, tuple[Callable[..., nn.Module], type]] = {
     "resnet12": (ResNet12, ResNet12Settings),
     "seq2seq": (Seq2SeqShape, Seq2SeqSettings),
 }
+
+
+_CONVOLUTIONAL = ("conv4", "resnet12")
+
+
+def is_convolutional(name: str) -> bool:
+    """Whether a backbone of this name has two-dimensional convolutions."""
+    return name in _CONVOLUTIONAL
 
 
 def backbone_names() -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-__all__ = ["Listener", "TrainingEvent", "duration", "listener", "show_score"]
+__all__ = ["Listener", "TrainingEvent", "duration", "listener", "show_score", "tell_waiting"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,12 @@ def listener(progress: bool | Listener, title: str, console: Console | None = No
                 yield show
         else:
             yield lambda event: _line(out, title, event)
+
+
+def tell_waiting(progress: bool | Listener, reason: str) -> None:
+    """Say on standard error why nothing is to be seen yet; not to a listener, who is told of steps."""
+    if progress is True:
+        Console(stderr=True).print(reason, markup=False, highlight=False, soft_wrap=True)
 
 
 def _line(out: Console, title: str, event: TrainingEvent) -> None:

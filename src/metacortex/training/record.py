@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from metacortex.runs.domain import Domain
     from metacortex.settings import RunSettings
 
-__all__ = ["run_record"]
+__all__ = ["has_convolutions", "run_record"]
 
 
-def _convolves(learner: Learner) -> bool:
+def has_convolutions(learner: Learner) -> bool:
+    """Whether something in a learner is computed by kernels where there are any."""
     return any(isinstance(module, nn.Conv2d) for module in learner.modules())
 
 
@@ -77,7 +78,7 @@ def run_record(
             "system": platform.platform(),
             "device": str(device),
             "device_name": device_name(device),
-            "kernels": kernels_note() if device.type == "cpu" and _convolves(learner) else None,
+            "kernels": kernels_note() if device.type == "cpu" and has_convolutions(learner) else None,
             "threads": torch.get_num_threads(),
             "processes": processes,
         },

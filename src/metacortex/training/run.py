@@ -24,6 +24,7 @@ from metacortex.engine.precision import PrecisionWarning, check_precision, preci
 from metacortex.errors import DataError, LearnerError, RunError, SettingsError, unknown_name
 from metacortex.evaluation.calibration import calibrate
 from metacortex.native.kernels import compile_ahead
+from metacortex.nn.registry import is_convolutional
 from metacortex.runs.build import build_learner, describe_learner, meta_batch_size, with_size
 from metacortex.runs.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from metacortex.runs.domain import Domain, open_domain
@@ -36,8 +37,8 @@ from metacortex.tasks.placed import place
 from metacortex.training.curves import draw_curves
 from metacortex.training.interrupt import stop_on_signals
 from metacortex.training.preflight import foresee_memory
-from metacortex.training.progress import Listener, listener
-from metacortex.training.record import run_record
+from metacortex.training.progress import Listener, listener, tell_waiting
+from metacortex.training.record import has_convolutions, run_record
 from metacortex.training.trainer import Trainer, limited_threads
 
 if TYPE_CHECKING:
@@ -139,8 +140,8 @@ def train(
         raise unknown_name("value for training.strategy", settings.training.strategy, known)
     keep_machine_code(cache_dir() / "compiled")
     device = _device(settings, ranks)
-    if device.type == "cpu":
-        compile_ahead()
+    convolves = is_convolutional(settings.backbone.name) if learner is None else has_convolutions(learner)
+    compiling = compile_ahead() if device.type == "cpu" and convolves else None
     with limited_threads(settings.training.threads):
         kept = None if overwrite else folder.path
         with ranks.in_turn():
@@ -155,6 +156,8 @@ def train(
         validation = _validation(domain, settings)
         with folder.lock() if ranks.first else nullcontext():
             _check_pieces(settings, subject, tasks, ranks)
+            if compiling is not None and compiling.is_alive() and ranks.first:
+                tell_waiting(progress, "kernels for this processor are being compiled: some ten seconds, once")
             record = run_record(settings, subject, domain, description, tasks, validation, command, ranks.size, device)
             record["data"]["source"] = settings.data.name if data is None else None
             if tasks is not None:
