@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -346,3 +347,17 @@ def test_the_strategy_chosen_at_the_start_is_kept_by_a_resumed_run(tmp_path, dat
     assert info["strategy"] == min(info["strategies_measured"]["seconds"].items(), key=lambda entry: entry[1])[0]
     monkeypatch.setattr("metacortex.training.run.choose_strategy", None)  # would fail if it were called
     assert train(None, tmp_path, resume=True, progress=False, data=data).finished
+
+
+def test_waiting_for_kernels_is_said(out, data, monkeypatch, capsys):
+    monkeypatch.setattr("metacortex.training.run.is_convolutional", lambda name: True)
+    monkeypatch.setattr("metacortex.training.run.compile_ahead", lambda: SimpleNamespace(is_alive=lambda: True))
+    train(toy_settings(steps=1), out, data=data)
+    assert "kernels for this processor are being compiled" in capsys.readouterr().err
+
+
+def test_who_does_not_convolve_does_not_wait(out, data, monkeypatch, capsys):
+    monkeypatch.setattr("metacortex.training.run.compile_ahead", lambda: pytest.fail("compiled"))
+    train(toy_settings(steps=1), out, data=data)
+    assert "kernels" not in capsys.readouterr().err
+    assert json.loads((out / "run.json").read_text())["machine"]["kernels"] is None

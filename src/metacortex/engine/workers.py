@@ -55,8 +55,8 @@ def spread(
     cuts = [count * i // shares for i in range(shares + 1)]
     tasks = batch.without_info()
     parts = [tree_map(lambda x, a=a, b=b: x[a:b], tasks) for a, b in pairwise(cuts)]
-    # Before anybody exchanges the original's; with parameters of its own, as threads that record operations on the same
-    # ones can wait for each other.
+    # Made before the first share exchanges the original's parameters. They have parameters of their own: threads that
+    # record operations on the same ones may wait for each other for ever.
     learners = [copy.deepcopy(learner) for _ in parts[1:]]
     others = [_pool(shares - 1).submit(strategy, *share, ()) for share in zip(learners, parts[1:], strict=True)]
     try:
