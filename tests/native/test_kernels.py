@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from metacortex.native import kernels, library
 from metacortex.native.kernels import compile_ahead, kernel_lanes, kernels_note
@@ -40,9 +43,9 @@ def test_who_needs_them_waits_for_those_that_are_being_made(tmp_path: Path, monk
     kernel_lanes.cache_clear()
     compile_it, made = library._compile, []
 
-    def slowly(compiler: tuple[str, ...], source: Path, defined: dict[str, str], path: Path) -> None:
+    def slowly(compiler: tuple[str, ...], source: Path, defined: dict[str, str], path: Path) -> ctypes.CDLL:
         made.append(source.name)
-        compile_it(compiler, source, defined, path)
+        return compile_it(compiler, source, defined, path)
 
     monkeypatch.setattr(library, "_compile", slowly)
     thread = compile_ahead()
@@ -98,3 +101,55 @@ def test_tensors_that_a_kernel_would_misread_are_refused() -> None:
         operations.normed_pool(x, ones, ones.double(), 1e-5)
     with pytest.raises(TypeError, match=r"no kernels for Half"):
         operations.maxima(x.half())
+
+
+@needs_compilers
+def test_signs_that_are_yet_to_be_turned_are_turned() -> None:
+    assert kernel_lanes(torch.float32) > 0
+    x, z = torch.randn(4, 16, 6, 6), torch.randn(16, 16, 3, 3, dtype=torch.complex64).conj()
+    assert z.imag.is_neg()
+    got = torch.ops.metacortex.convolution(x, z.imag, 1)
+    torch.testing.assert_close(got, torch.conv2d(x, z.imag.resolve_neg(), padding=1), rtol=1e-4, atol=1e-4)
+
+
+@needs_compilers
+def test_what_only_stands_for_a_tensor_is_refused() -> None:
+    assert kernel_lanes(torch.float32) > 0
+    x, w = torch.randn(4, 16, 6, 6), torch.randn(16, 16, 3, 3)
+    with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(RuntimeError, match="only stands for a tensor"):
+        torch.ops.metacortex.convolution(x, w, 1)
+
+
+PROGRAM = """
+import numpy, os, signal, torch
+from metacortex.nn.winograd import Conv2d
+torch.set_num_threads(2)
+layer, x = Conv2d(64, 64, 3, padding=1), torch.randn(80, 64, 14, 14).contiguous(memory_format=torch.channels_last)
+layer(x)
+before = torch.ops.metacortex.convolution(x, layer.weight.detach(), 1)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    after = torch.ops.metacortex.convolution(x, layer.weight.detach(), 1)
+    os._exit(0 if numpy.allclose(after.numpy(), before.numpy()) else 1)  # PyTorch's own would wait
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@needs_compilers
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_forked_processes_do_not_wait_for_threads_they_have_not() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+
+
+@needs_compilers
+def test_the_process_ends_while_kernels_are_compiled(tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nsleep 30\nexit 1\n")
+    slow.chmod(0o700)
+    program = "import time; from metacortex.native.kernels import compile_ahead; compile_ahead(); time.sleep(1)"
+    environment = {**os.environ, "CC": str(slow), "CXX": str(slow), "METACORTEX_CACHE": str(tmp_path / "cache")}
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert time.monotonic() - began < 25

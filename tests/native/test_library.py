@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,16 @@ def test_a_folder_that_cannot_be_written_to(source: Path, tmp_path: Path, monkey
     monkeypatch.setenv("METACORTEX_CACHE", str(tmp_path / "file"))
     with pytest.raises(NativeError):
         compiled(source, NUMBER="7")
+
+
+@needs_compiler
+def test_what_compiles_and_cannot_be_loaded_is_compiled_in_the_next_way(
+    source: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.write_text("int missing(void);\nint answer(void) { return MISSING ? missing() : NUMBER; }\n")
+    monkeypatch.setattr(library, "_C", replace(library._C, extras=(("-DMISSING=1",), ("-DMISSING=0",))))
+    assert compiled(source, NUMBER="7").answer() == 7
+    monkeypatch.setattr(library, "_C", replace(library._C, extras=(("-DMISSING=1",),)))
+    with pytest.raises(NativeError, match=r"cannot compile seven\.c: .*missing"):
+        compiled(source, NUMBER="7")
+    assert len(list(own_cache.iterdir())) == 1

@@ -20,9 +20,9 @@ __all__ = ["spread"]
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for tasks until the process ends."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="tasks")
+def _pool(threads: int, within: int) -> ThreadPoolExecutor:
+    """Threads that wait for tasks until the process ends, each of which keeps PyTorch's number of threads in a task."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"tasks-{within}")
 
 
 if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
@@ -58,7 +58,10 @@ def spread(
     # Made before the first share exchanges the original's parameters. They have parameters of their own: threads that
     # record operations on the same ones may wait for each other for ever.
     learners = [copy.deepcopy(learner) for _ in parts[1:]]
-    others = [_pool(shares - 1).submit(strategy, *share, ()) for share in zip(learners, parts[1:], strict=True)]
+    others = [
+        _pool(shares - 1, torch.get_num_threads()).submit(strategy, *share, ())
+        for share in zip(learners, parts[1:], strict=True)
+    ]
     try:
         first = strategy(learner, parts[0], ())
     finally:

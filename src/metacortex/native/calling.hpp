@@ -1,6 +1,7 @@
 /* Calling the kernels of this folder on tensors: their addresses, threads that share the work, and memory. */
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -62,7 +63,13 @@ void check(const Tensor &like, std::initializer_list<Tensor> others)
 }
 
 /* What a kernel is given: addresses, whole numbers and numbers; an undefined tensor is NULL. */
-void *word(const Tensor &x) { return x.defined() ? x.data_ptr() : nullptr; }
+void *word(const Tensor &x)
+{
+    if (!x.defined())
+        return nullptr;
+    TORCH_CHECK(!x.key_set().has(c10::DispatchKey::Python), "a kernel got what only stands for a tensor");
+    return x.data_ptr();
+}
 void *word(void *x) { return x; }
 int64_t word(int64_t x) { return x; }
 double word(double x) { return x; }
@@ -81,10 +88,14 @@ int64_t lanes(const Tensor &like) { return reinterpret_cast<int64_t (*)()>(funct
 
 bool finely = false;
 
+/* A forked process has none of OpenMP's threads, and would wait for them. */
+bool forked = false;
+const int watched = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
 /* Shares of so many pieces of work, where a thread pays from `fewest` on (in tests, which are small, from one on). */
 int64_t shares(int64_t count, int64_t fewest)
 {
-    int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    int64_t threads = forked || at::in_parallel_region() ? 1 : at::get_num_threads();
     return std::max<int64_t>(1, std::min(threads, count / (finely ? 1 : std::max<int64_t>(fewest, 1))));
 }
 
@@ -115,7 +126,10 @@ Tensor summed(const Tensor &like, at::IntArrayRef size, int64_t number, int64_t 
 /* ---- memory ---- */
 
 /* [N, C, H, W] with the channels of a pixel side by side, copied where it is not. */
-Tensor channels_last(const Tensor &x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
+Tensor channels_last(const Tensor &x) { return x.resolve_neg().contiguous(at::MemoryFormat::ChannelsLast); }
+
+/* One number after the other. */
+Tensor plain(const Tensor &x) { return x.resolve_neg().contiguous(); }
 
 /* Such memory, not yet written to. */
 Tensor room(const Tensor &like, at::IntArrayRef size, at::ScalarType type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -44,19 +44,43 @@ def _operations() -> None:
     compiled(_FOLDER / "operations.cpp")
 
 
+def _begin(function: Callable[[], None]) -> Callable[[], None]:
+    """Run a function in a thread for which the process does not wait at its end.
+
+    Returns:
+        A function that waits for it, and raises what it met.
+    """
+    met: list[Exception] = []
+
+    def run() -> None:
+        try:
+            function()
+        except Exception as error:
+            met.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def finish() -> None:
+        thread.join()
+        if met:
+            raise met[0]
+
+    return finish
+
+
 def _load(dtype: torch.dtype) -> int:
     if dtype not in _MACROS:
         raise NativeError(f"there are no kernels for {dtype}")
     sources = sorted(_FOLDER.glob("*.c"))
     if not sources:
         raise NativeError("the sources are not installed as files")
-    with ThreadPoolExecutor(1) as other:  # two compilers at once
-        operations = other.submit(_operations)
-        libraries = [compiled(source, **_MACROS[dtype]) for source in sources]
-        operations.result()
-        for library in libraries:
-            torch.ops.metacortex.use(library._name, dtype == torch.float64)
-        other.submit(_test, dtype).result()  # whatever mode the caller is in, or counts with
+    finish = _begin(_operations)  # two compilers at once
+    libraries = [compiled(source, **_MACROS[dtype]) for source in sources]
+    finish()
+    for library in libraries:
+        torch.ops.metacortex.use(library._name, dtype == torch.float64)
+    _begin(partial(_test, dtype))()  # in a thread that knows nothing of the modes of the caller's
     library = libraries[0]
     library.lanes.restype = ctypes.c_int64
     return library.lanes()

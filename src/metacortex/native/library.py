@@ -130,8 +130,7 @@ def _loaded_or_made(path: Path, compiler: tuple[str, ...], source: Path, defined
         except OSError:  # damaged: compiled again
             path.unlink()
     try:
-        _compile(compiler, source, defined, path)
-        return ctypes.CDLL(str(path))
+        return _compile(compiler, source, defined, path)
     except (NativeError, OSError, subprocess.SubprocessError) as error:
         _failed[path] = str(error)
         raise
@@ -164,8 +163,8 @@ def _machine(compiler: tuple[str, ...]) -> bytes:
     return b"\0".join([version, system.encode()])
 
 
-def _compile(compiler: tuple[str, ...], source: Path, defined: dict[str, str], path: Path) -> None:
-    """Compile beside its place and move it there, whoever else does the same."""
+def _compile(compiler: tuple[str, ...], source: Path, defined: dict[str, str], path: Path) -> ctypes.CDLL:
+    """Compile beside its place, move it there, whoever else does the same, and load it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     macros, language, said = [f"-D{name}={value}" for name, value in defined.items()], _language(source), ""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -175,10 +174,15 @@ def _compile(compiler: tuple[str, ...], source: Path, defined: dict[str, str], p
             said = _run(
                 *compiler, *language.flags, *extra, *macros, "-fPIC", "-c", str(source), "-o", str(part)
             ) or _run(*compiler, "-shared", str(part), "-o", str(made), *language.libraries)
-            if not said:
-                made.chmod(0o700)
-                made.replace(path)
-                return
+            if said:
+                continue
+            made.chmod(0o700)
+            made.replace(path)
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError as error:  # a function is missing
+                path.unlink(missing_ok=True)
+                said = str(error)
     raise NativeError(f"{' '.join(compiler)} cannot compile {source.name}: {said.splitlines()[0]}")
 
 

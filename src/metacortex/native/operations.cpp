@@ -38,10 +38,10 @@ Tensor working_memory(const Tensor &like, int64_t in, int64_t out, int64_t chunk
     return at::empty({number, std::max(in, out) + matrices(like, chunk, in) + matrices(like, chunk, out)}, like.options());
 }
 
-Tensor convolve(const Tensor &images, const Tensor &w, int64_t pad, bool adjoint)
+Tensor convolve(const Tensor &images, const Tensor &weight, int64_t pad, bool adjoint)
 {
-    check(images, {w});
-    Tensor x = channels_last(images);
+    check(images, {weight});
+    Tensor x = channels_last(images), w = weight.resolve_neg();
     int64_t in = x.size(1), out = w.size(adjoint), height = x.size(2), width = x.size(3);
     pad = adjoint ? 2 - pad : pad;
     int64_t high = height + 2 * pad - 2, wide = width + 2 * pad - 2;
@@ -129,7 +129,7 @@ Tensors Convolution::backward(AutogradContext *context, Tensors slopes)
 
 Tensor convolution(const Tensor &x, const Tensor &w, int64_t pad)
 {
-    TORCH_CHECK(x.dim() == 4 && w.sizes().slice(1) == at::IntArrayRef({x.size(1), 3, 3}) && 0 <= pad && pad <= 2 &&
+    TORCH_CHECK(x.dim() == 4 && x.numel() > 0 && w.sizes().slice(1) == at::IntArrayRef({x.size(1), 3, 3}) && 0 <= pad && pad <= 2 &&
             std::min(x.size(2), x.size(3)) + 2 * pad > 2 && x.size(1) % lanes(x) == 0 && w.size(0) % lanes(x) == 0,
         "no convolution with 3x3 filters that can be computed: ", x.sizes(), " with ", w.sizes(), ", padded by ", pad);
     return Convolution::apply(x, w, pad, false);
@@ -217,7 +217,7 @@ struct NormedSlopes : Function<NormedSlopes> {
             auto found = torch::autograd::grad(out, by, slopes, /*retain_graph=*/true, /*create_graph=*/true);
             return {found[0], found[1], found[2], Tensor(), Tensor(), Tensor()};
         }
-        Tensor h = channels_last(slopes[0]), of_weight = slopes[1].contiguous(), of_bias = slopes[2].contiguous();
+        Tensor h = channels_last(slopes[0]), of_weight = plain(slopes[1]), of_bias = plain(slopes[2]);
         g = channels_last(g), z = channels_last(z), places = channels_last(places);
         Tensor factors = at::empty_like(layer), dg = at::empty_like(g), dz = at::empty_like(z);
         Tensor dweight = at::empty_like(of_weight), own = over_pixels(Kernel::moments_with, 2, z, h, z, layer);
@@ -235,9 +235,9 @@ struct Normed : Function<Normed> {
         check(z, {weight, bias});
         Tensor whole = channels_last(z), layer = at::empty({4, z.size(1)}, z.options());
         Tensor sums = over_pixels(Kernel::moments, 2, whole, whole);
-        call(Kernel::standard, z, whole, sums, weight.contiguous(), layer, values(z), eps, z.size(1));
+        call(Kernel::standard, z, whole, sums, plain(weight), layer, values(z), eps, z.size(1));
         Tensor y = halved(whole, z.scalar_type()), places = halved(whole, at::kChar);
-        each_image(Kernel::pool_normed, whole, whole, layer, bias.contiguous(), y, places);
+        each_image(Kernel::pool_normed, whole, whole, layer, plain(bias), y, places);
         Tensor mean = layer[0], var = layer[1];
         context->save_for_backward({z, weight, places, layer});
         context->saved_data["eps"] = eps;
@@ -364,7 +364,7 @@ struct Picked : Function<Picked> {
         check(columns, {weights});
         context->save_for_backward({columns, places});
         Tensor y = outputs(columns, weights.size(1), columns.scalar_type());
-        project(Kernel::pick, weights.contiguous(), columns, y, channels_last(places));
+        project(Kernel::pick, plain(weights), columns, y, channels_last(places));
         return y;
     }
     static Tensors backward(AutogradContext *context, Tensors slopes)
@@ -386,7 +386,7 @@ struct Projected : Function<Projected> {
     {
         Tensor y = outputs(columns, weights.size(1), columns.scalar_type());
         Tensor places = outputs(columns, weights.size(1), at::kChar);
-        project(Kernel::pool, weights.contiguous(), columns, y, places);
+        project(Kernel::pool, plain(weights), columns, y, places);
         context->save_for_backward({columns, places});
         return y;
     }

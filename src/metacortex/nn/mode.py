@@ -78,6 +78,7 @@ def eager_on_cpu(x: Tensor) -> bool:
         and not transforming()
         and not torch.jit.is_tracing()  # type: ignore[reportPrivateImportUsage]
         and type(x) in (Tensor, nn.Parameter)
+        and x.layout == torch.strided
         and getattr(forward_ad, "_current_level", -1) < 0  # forward derivatives, which have no public way to ask either
     )
 
