@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metacortex.nn import pooled as pooled_module
 from metacortex.nn.mode import capturing
 from metacortex.nn.norm import BatchNorm, fused_kernels, real_rows, statistics_pass
-from metacortex.nn.normed_pool import normed_pool, normed_pool_suits
-from metacortex.nn.pooled import pooled
+from metacortex.nn.normed_pool import normed_pool
+from metacortex.nn.pooled import pooled, pools_in_c
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
@@ -39,7 +38,7 @@ def plain_norm(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def own_norm(z: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    assert normed_pool_suits(z)
+    assert pools_in_c(z)
     return normed_pool(z, weight, bias, EPS)[0]
 
 
@@ -64,7 +63,7 @@ def norm_inputs(height: int, width: int) -> list[Tensor]:
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_maxima_of_values(side: tuple[int, int], memory_format: torch.memory_format) -> None:
     x = (images(*side) - 3).contiguous(memory_format=memory_format)
-    assert pooled_module._values_in_c(x)
+    assert pools_in_c(x)
     for got, expected in zip(derivatives(pooled, [x], 3), derivatives(plain_pool, [x], 3), strict=True):
         torch.testing.assert_close(got, expected)
 
@@ -74,7 +73,7 @@ def test_maxima_of_values(side: tuple[int, int], memory_format: torch.memory_for
 def test_batch_norm_and_maxima(side: tuple[int, int], orders: int) -> None:
     """The second derivative is in C without a graph of its own, and written out where there is a third."""
     given = norm_inputs(*side)
-    assert normed_pool_suits(given[0])
+    assert pools_in_c(given[0])
     for got, expected in zip(derivatives(own_norm, given, orders), derivatives(plain_norm, given, orders), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8 * float(expected.abs().max()))
 
@@ -121,7 +120,7 @@ def test_what_is_not_a_number_stays_so(way: Callable[[Tensor], Tensor]) -> None:
 def test_the_largest_values_of_many_images_have_the_right_statistics() -> None:
     """Means far from zero lose no digits."""
     z = (1000 + torch.randn(50, 16, 9, 9)).contiguous(memory_format=torch.channels_last)
-    assert normed_pool_suits(z)
+    assert pools_in_c(z)
     _, mean, var = normed_pool(z, torch.ones(16), torch.zeros(16), EPS)
     exact_var, exact_mean = torch.var_mean(z.double(), (0, 2, 3), correction=0)
     torch.testing.assert_close(mean.double(), exact_mean, rtol=1e-6, atol=0)
@@ -139,11 +138,10 @@ def test_the_largest_values_of_many_images_have_the_right_statistics() -> None:
     ],
 )
 def test_what_there_are_no_kernels_for(x: Tensor) -> None:
-    assert not normed_pool_suits(x)
-    assert not pooled_module._values_in_c(x)
+    assert not pools_in_c(x)
     with capturing():
-        assert not normed_pool_suits(images(4, 4))
-    torch.func.vmap(lambda x: torch.tensor(0) * x.sum() if not normed_pool_suits(x) else pytest.fail("in C"))(
+        assert not pools_in_c(images(4, 4))
+    torch.func.vmap(lambda x: torch.tensor(0) * x.sum() if not pools_in_c(x) else pytest.fail("in C"))(
         images(4, 4)[None]
     )
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from metacortex.native.library import NativeError, compiled
 
-__all__ = ["compile_ahead", "kernel_lanes", "kernels_note"]
+__all__ = ["compile_ahead", "kernel_lanes", "kernels_note", "kernels_take"]
 
 _MACROS = {
     torch.float32: {"REAL": "float", "INTEGER": "int32_t"},
@@ -36,6 +36,12 @@ def kernel_lanes(dtype: torch.dtype) -> int:
         return _load(dtype)
     except NativeError:
         return 0
+
+
+def kernels_take(dtype: torch.dtype, *channels: int) -> bool:
+    """Whether there are kernels for tensors of a type with these numbers of channels."""
+    lanes = kernel_lanes(dtype)
+    return lanes > 0 and all(count % lanes == 0 for count in channels)
 
 
 @cache

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metacortex.nn.mode import on_gpu
-from metacortex.nn.normed_pool import normed_pool, normed_pool_suits
-from metacortex.nn.pooled import pooled
+from metacortex.nn.normed_pool import normed_pool
+from metacortex.nn.pooled import pooled, pools_in_c
 from metacortex.nn.standardise import standardise
 
 __all__ = [
@@ -195,7 +195,7 @@ class BatchNorm(nn.Module):
             and not self.masked
             and all(t is not None and t.dtype == x.dtype and t.shape == x.shape[1:2] for t in (self.weight, self.bias))
         )
-        if not own or not _fused.get() or not normed_pool_suits(x):
+        if not own or not _fused.get() or not pools_in_c(x):
             return pooled(self._normalised(x, entry, given))
         y, mean, var = normed_pool(x, self.weight, self.bias, self.eps)  # type: ignore[arg-type]
         self._record(entry, x.numel() // x.shape[1], mean, var)

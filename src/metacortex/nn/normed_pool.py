@@ -23,17 +23,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metacortex.native.kernels import kernel_lanes
-from metacortex.nn.mode import eager_on_cpu
-
-__all__ = ["normed_pool", "normed_pool_suits"]
+__all__ = ["normed_pool"]
 
 
 def normed_pool(z: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """ReLU(max_pool2d(batch_norm(z), 2)).
 
     Args:
-        z: ``[N, C, H, W]``, of which `normed_pool_suits` is true.
+        z: ``[N, C, H, W]``, of which `metacortex.nn.pooled.pools_in_c` is true.
         weight: γ ``[C]``.
         bias: β ``[C]``.
         eps: added to the variance.
@@ -44,11 +41,3 @@ def normed_pool(z: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Te
     *Differentiability*: y to any order (beyond the second slowly), mean and variance not at all.
     """
     return torch.ops.metacortex.normed_pool(z, weight, bias, eps)
-
-
-def normed_pool_suits(z: Tensor) -> bool:
-    """Whether there are kernels for a tensor."""
-    if z.dim() != 4 or z.shape[0] == 0 or min(z.shape[2:]) < 2 or not eager_on_cpu(z):
-        return False
-    lanes = kernel_lanes(z.dtype)
-    return lanes > 0 and z.shape[1] % lanes == 0

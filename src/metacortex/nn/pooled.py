@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metacortex.native.kernels import kernel_lanes
-from metacortex.nn.layout import channels_last, room
+from metacortex.native.kernels import kernels_take
 from metacortex.nn.mode import eager_on_cpu
 
-__all__ = ["centred", "pooled", "pooled_projection"]
+__all__ = ["centred", "pooled", "pooled_projection", "pools_in_c"]
 
 _CACHED = 2**18
 """Numbers of one piece of the outputs: 1 MiB of float32, half of a usual second-level cache or less."""
@@ -39,20 +38,20 @@ def pooled(x: Tensor) -> Tensor:
     *Differentiability*: to any order.
     """
     # Maximum and ReLU commute: pooling first leaves a quarter of the work to the ReLU.
-    if not _values_in_c(x):
+    if not pools_in_c(x):
         return F.relu(F.max_pool2d(x, 2))
     return torch.ops.metacortex.maxima(x)
 
 
-def _values_in_c(x: Tensor) -> bool:
-    if not eager_on_cpu(x) or x.dim() != 4 or min(x.shape[2:]) < 2 or x.numel() == 0:
-        return False
-    return _fits(x.dtype, x.shape[1])
-
-
-def _fits(dtype: torch.dtype, channels: int) -> bool:
-    lanes = kernel_lanes(dtype)
-    return lanes > 0 and channels % lanes == 0
+def pools_in_c(x: Tensor) -> bool:
+    """Whether there are kernels that take 2×2 maxima of a tensor."""
+    return (
+        eager_on_cpu(x)
+        and x.dim() == 4
+        and min(x.shape[2:]) >= 2
+        and x.numel() > 0
+        and kernels_take(x.dtype, x.shape[1])
+    )
 
 
 def centred(columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +63,7 @@ def centred(columns: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The means ``[D]`` and the covariance ``[D, D]``, divided by the number of patches.
     """
-    if kernel_lanes(columns.dtype) and columns.is_contiguous():
+    if kernels_take(columns.dtype) and columns.is_contiguous():
         return torch.ops.metacortex.centre_(columns)
     centre = columns.mean((1, 2, 3))
     flat = columns.sub_(centre[:, None, None, None]).flatten(1)  # so that no digits cancel in the products
@@ -85,7 +84,7 @@ def pooled_projection(weights: Tensor, shift: Tensor, columns: Tensor) -> Tensor
     *Differentiability*: to any order in w and b.
     """
     both = torch.cat([weights.t(), shift[None]])
-    if both.dtype == columns.dtype and min(columns.shape[2:]) > 1 and _fits(both.dtype, both.shape[1]):
+    if both.dtype == columns.dtype and min(columns.shape[2:]) > 1 and kernels_take(both.dtype, both.shape[1]):
         return torch.ops.metacortex.projected(both, columns)
     y: Tensor = _Pooled.apply(both, columns)  # type: ignore[assignment]
     return y
@@ -132,8 +131,9 @@ class _Picked(torch.autograd.Function):
 
 
 def _like(weights: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
-    """Room for the outputs."""
-    return room(columns.transpose(0, 1), (columns.shape[2] // 2, columns.shape[3] // 2), dtype, weights.shape[1])
+    """Room for the outputs, channels-last."""
+    shape = (columns.shape[1], weights.shape[1], columns.shape[2] // 2, columns.shape[3] // 2)
+    return torch.empty(shape, dtype=dtype, device=columns.device, memory_format=torch.channels_last)
 
 
 class _InPieces:
@@ -165,7 +165,7 @@ class _InPieces:
     @staticmethod
     def collect(slopes: Tensor, columns: Tensor, places: Tensor, is_open: Tensor) -> Tensor:
         """The adjoint of `pick`."""
-        slopes = channels_last(slopes * is_open)
+        slopes = (slopes * is_open).contiguous(memory_format=torch.channels_last)
         filters, (height, width) = slopes.shape[1], columns.shape[2:]
         # [D, F]: with both factors row by row; the transposed product takes up to fifteen times as long.
         total = slopes.new_zeros(columns.shape[0], filters)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from metacortex.native.kernels import kernel_lanes
+from metacortex.native.kernels import kernels_take
 from metacortex.native.processor import processor_flags
 from metacortex.nn.mode import eager_on_cpu
 
@@ -73,11 +73,8 @@ def _suits(x: Tensor, layer: Conv2d) -> bool:
 def _fits(x: Tensor, layer: Conv2d) -> bool:
     """Shapes and types; what does not fit together is PyTorch's to refuse."""
     into, out, weight, bias = layer.in_channels, layer.out_channels, layer.weight, layer.bias
-    lanes = kernel_lanes(x.dtype)
     return (
-        lanes > 0
-        and into % lanes == 0
-        and out % lanes == 0
+        kernels_take(x.dtype, into, out)
         and x.dim() == 4
         and x.shape[1] == into
         and weight.shape == (out, into, 3, 3)
